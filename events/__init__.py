@@ -1,0 +1,1 @@
+"""The messages that riverrun reads and writes, and their codecs."""
