@@ -3,9 +3,9 @@
 Times are integers, milliseconds since the epoch. docs/formats.md is made from this module.
 """
 
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from events.reasons import Reason, Stage
 
@@ -13,32 +13,38 @@ FeatureValue = bool | int | float | str
 Label = bool | int | float | str
 Source = Literal["label", "assumed", "correction"]
 
+TransactionId = Annotated[str, Meta(min_length=1)]
+# Java and Flink hold times in 64 bits.
+Time = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+# An integer stays one while JSON is read, so that none is rounded unnoticed.
+Weight = Annotated[int, Meta(gt=0)] | Annotated[float, Meta(gt=0)]
+
 
 class FeatureEvent(Struct, frozen=True, forbid_unknown_fields=True):
     """A transaction to predict; a null feature is a missing one."""
 
-    id: str
+    id: TransactionId
     features: dict[str, bool | int | float | str | None]
-    ts: int
+    ts: Time
 
 
 class LabelEvent(Struct, frozen=True, forbid_unknown_fields=True):
     """The truth about a transaction; `weight` (> 0) multiplies its influence where the model takes one."""
 
-    id: str
+    id: TransactionId
     label: bool | int | float | str
-    ts: int
-    weight: float | None = None
+    ts: Time
+    weight: Weight | None = None
 
 
 class LabelledEvent(Struct, frozen=True, forbid_unknown_fields=True):
     """Features and their label in one record."""
 
-    id: str
+    id: TransactionId
     features: dict[str, bool | int | float | str | None]
     label: bool | int | float | str
-    ts: int
-    weight: float | None = None
+    ts: Time
+    weight: Weight | None = None
 
 
 class Prediction(Struct, frozen=True):
@@ -92,6 +98,81 @@ class DeadLetter(Struct, frozen=True):
     reason: Reason
     detail: str
     raw: str | None
+    at: int
+
+
+class LearnLogRecord(Struct, frozen=True):
+    """One step of a model, in the order in which they happened.
+
+    The entry that is hashed is the record's JSON text without `parent`, `version` and `head`, see
+    `state/learnlog.py`.
+    """
+
+    kind: Literal["example", "control", "environment", "request"]
+    model: str
+    lane: str | None
+    n: int
+    id: str | None
+    features: dict[str, bool | int | float | str] | None
+    label: bool | int | float | str | None
+    weight: float | None
+    source: Literal["label", "assumed", "correction", "arrival"] | None
+    event_time: int | None
+    op: str | None
+    seq: int | None
+    parent: str
+    version: str
+    head: str
+
+
+class ControlPayload(Struct, frozen=True, forbid_unknown_fields=True):
+    """An operation on the models of a job; a field that its operation does not take is refused."""
+
+    job: str
+    issuer: str
+    seq: Annotated[int, Meta(ge=0)]
+    op: Literal[
+        "deploy",
+        "promote",
+        "rollback",
+        "pin",
+        "unpin",
+        "freeze",
+        "unfreeze",
+        "split",
+        "retire",
+        "publish",
+    ]
+    model: str
+    task: Literal["classification", "regression", "anomaly"] | UnsetType = UNSET
+    role: Literal["champion", "challenger", "shadow"] | UnsetType = UNSET
+    spec: dict[str, Any] | UnsetType = UNSET
+    artifact: str | UnsetType = UNSET
+    from_version: str | UnsetType = UNSET
+    version: str | UnsetType = UNSET
+    weights: dict[str, Annotated[float, Meta(ge=0)]] | UnsetType = UNSET
+    effective_at: Time | UnsetType = UNSET
+    expires_at: Time | UnsetType = UNSET
+
+
+class SignedControl(Struct, frozen=True, forbid_unknown_fields=True):
+    """A control payload under a signature: `payload` is its exact JSON text."""
+
+    payload: str
+    key_id: str
+    signature: str
+
+
+class ControlAck(Struct, frozen=True):
+    """The one answer to a control payload; `version` is null with lanes."""
+
+    issuer: str
+    seq: int
+    op: str
+    model: str
+    accepted: bool
+    reason: str | None
+    version: str | None
     at: int
 
 

@@ -1,0 +1,1 @@
+"""The operators: plain-Python cores, and the Flink functions around them."""

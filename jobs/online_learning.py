@@ -1,0 +1,198 @@
+"""The job: features and labels in, predictions, evaluations and the learn log out.
+
+Run by `riverrun run` and `riverrun submit`, or by hand with
+`flink run -py jobs/online_learning.py --config CONFIG`.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from pyflink.common import Configuration, Types
+from pyflink.datastream import DataStream, StreamExecutionEnvironment
+
+from connectors import files, java_code, keying
+from jobs import code
+from jobs.config import Config, load_config
+from jobs.deployments import deployments
+from operators.label_join import LabelJoin, OrderedLabelJoin
+from operators.learning import Deployment, Out
+from operators.online_model import OnlineModel, OrderedOnlineModel
+from state import names
+from state.names import PICKLED, TEXT, Uid
+
+code.ship(LabelJoin, OrderedLabelJoin, OnlineModel, OrderedOnlineModel)
+
+# Key groups: the most subtasks that keyed state can ever be spread over; fixed, for a savepoint
+# keeps it.
+MAX_PARALLELISM = 128
+
+
+def build(env: StreamExecutionEnvironment, config: Config, models: list[Deployment]) -> None:
+    """Wire sources, join, models and sinks; start nothing."""
+    ordered = config.job.ordering == "event_time"
+    events = _events(env, config)
+    join = OrderedLabelJoin if ordered else LabelJoin
+    joined = (
+        keying.key_rows(events, TEXT, PICKLED)
+        .process(
+            join(config.join_settings(), config.decoder(), config.job.lane_by),
+            output_type=Types.ROW([TEXT, PICKLED]),
+        )
+        .name("LabelJoin")
+        .uid(Uid.LABEL_JOIN)
+    )
+    model = OrderedOnlineModel if ordered else OnlineModel
+    out = Out(
+        predictions=bool(config.predictions),
+        evaluations=bool(config.evaluations),
+        learn_log=bool(config.learn_log),
+    )
+    modelled = (
+        keying.key_rows(joined, TEXT, PICKLED)
+        .process(
+            model(
+                models,
+                out,
+                config.job.lane_by is not None,
+                config.job.live_lanes,
+                config.limits.raw_bytes,
+            ),
+            output_type=TEXT,
+        )
+        .name("OnlineModel")
+        .uid(Uid.ONLINE_MODEL)
+    )
+    if config.job.lane_by is None:
+        modelled.set_parallelism(1)
+    if config.job.isolate_model:
+        modelled.slot_sharing_group("model")
+    _sink(config, "predictions", modelled)
+    _sink(config, "evaluations", modelled.get_side_output(names.EVALUATIONS))
+    _sink(config, "learn_log", modelled.get_side_output(names.LEARN_LOG))
+    refused = joined.get_side_output(names.DEAD_LETTERS)
+    _sink(config, "dead_letters", refused.union(modelled.get_side_output(names.DEAD_LETTERS)))
+
+
+def _events(env: StreamExecutionEnvironment, config: Config) -> DataStream:
+    """Every input as one stream of `Row(key, value)`, under a watermark."""
+    ordered = config.job.ordering == "event_time"
+    # Where timers decide an outcome, it must not depend on when a watermark came by.
+    timed = ordered or config.join.on_timeout == "assume"
+    streams = [
+        files.file_source(
+            env,
+            input_name=name,
+            path=source.path,
+            watch=source.watch,
+            min_ts=config.events.min_ts,
+            max_future_ms=config.events.max_future_ms,
+            record_limit=config.limits.record_bytes,
+            raw_keep=config.limits.raw_bytes,
+            max_out_of_orderness_ms=config.events.max_out_of_orderness_ms,
+            idle_timeout_ms=config.events.idle_timeout_ms,
+            hold_until_last_file=ordered,
+            punctuated=timed,
+            uid=Uid.source(name),
+        )
+        for name, source in config.inputs()
+    ]
+    events = streams[0].union(*streams[1:]) if len(streams) > 1 else streams[0]
+    return keying.clock(events, config.events.max_out_of_orderness_ms) if timed else events
+
+
+def _sink(config: Config, output: str, stream: DataStream) -> None:
+    for place, sink in enumerate(getattr(config, output)):
+        files.file_sink(
+            stream,
+            path=sink.path,
+            prefix="part",
+            uid=Uid.sink(output, place),
+            name=output.replace("_", " "),
+            roll_interval_ms=sink.roll_interval_ms,
+            roll_size_bytes=sink.roll_size_mb << 20,
+        )
+
+
+def environment(config: Config, **settings: str) -> StreamExecutionEnvironment:
+    """An environment with what every way of running this job has in common.
+
+    Parameters
+    ----------
+    settings : str
+        Flink settings, dots written as two underscores, over those of the configuration.
+    """
+    flink = Configuration()
+    for key, value in _settings(config).items():
+        flink.set_string(key, value)
+    for key, value in settings.items():
+        flink.set_string(key.replace("__", "."), value)
+    env = StreamExecutionEnvironment.get_execution_environment(flink)
+    java_code.attach(env)
+    env.set_parallelism(config.job.parallelism)
+    env.set_max_parallelism(MAX_PARALLELISM)
+    return env
+
+
+def _settings(config: Config) -> dict[str, str]:
+    job = config.job
+    folder = Path(job.checkpoint_dir).absolute().as_uri()
+    return {
+        "pipeline.name": job.name,
+        "python.execution-mode": job.execution,
+        "execution.checkpointing.interval": f"{job.checkpoint_interval_ms} ms",
+        "execution.checkpointing.mode": "EXACTLY_ONCE",
+        "execution.checkpointing.dir": folder,
+        "execution.checkpointing.savepoint-dir": f"{folder}/savepoints",
+        "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+        "execution.checkpointing.storage": "filesystem",
+        "execution.checkpointing.incremental": "true",
+        "execution.buffer-timeout.interval": "0 ms",
+        "state.backend.type": {"heap": "hashmap", "rocksdb": "rocksdb"}[job.state_backend],
+    }
+
+
+class OnlineLearning:
+    """A configured job, from Python.
+
+    Parameters
+    ----------
+    config : Config or path
+        The configuration, or the TOML file it stands in.
+    model : River estimator, optional
+        Stands for the spec of the one `[[models]]` that has none. Its classes must be importable,
+        by the names of their modules, where the job runs.
+
+    Examples
+    --------
+    >>> from river import linear_model, preprocessing
+    >>> model = preprocessing.StandardScaler() | linear_model.LogisticRegression()
+    >>> OnlineLearning("fraud.toml", model=model).run()  # doctest: +SKIP
+    """
+
+    def __init__(self, config: Config | str | Path, model: Any = None) -> None:
+        given = model is not None
+        self.config = (
+            config if isinstance(config, Config) else load_config(config, model_given=given)
+        )
+        self.deployments = deployments(self.config, model)
+
+    def build(self, env: StreamExecutionEnvironment) -> None:
+        """Add the job's operators to `env`; start nothing."""
+        build(env, self.config, self.deployments)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", required=True, help="the job's TOML file")
+    arguments = parser.parse_args(argv)
+    job = OnlineLearning(arguments.config)
+    env = environment(job.config)
+    job.build(env)
+    env.execute(job.config.job.name)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

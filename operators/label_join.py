@@ -1,0 +1,200 @@
+"""LabelJoin: the Flink functions around `operators/joining.py`, keyed by transaction id."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from pyflink.common import Row
+from pyflink.datastream import KeyedProcessFunction, RuntimeContext
+
+from events.decode import Decoder
+from events.letters import dead_letter
+from events.messages import Event, Rejected
+from events.reasons import Reason, Stage
+from operators.items import RANK_FEATURES, RANK_LABEL, RANK_TIMEOUT, Origin
+from operators.joining import (
+    Held,
+    Join,
+    JoinSettings,
+    Outcome,
+    Refuse,
+    Send,
+    from_plain,
+    to_plain,
+)
+from state import names
+
+MAX_WATERMARK = 2**63 - 1
+
+# Verdicts that Java reached before anything was decoded; see docs/architecture.md.
+_BAD_TS, _OUT_OF_ORDER, _TOO_LARGE = 2, 3, 4
+
+
+class LabelJoin(KeyedProcessFunction):
+    """Handles records as they arrive: decodes them, applies the join, sends items to the model.
+
+    Main output: `Row(lane, item)`; side output: dead letters.
+    """
+
+    def __init__(self, settings: JoinSettings, decoder: Decoder, lane_by: str | None) -> None:
+        self._join = Join(settings, lane_by)
+        self._decoder = decoder
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        self._held = runtime_context.get_state(names.HELD)
+        self._pending = 0
+        self._counts = dict.fromkeys(("duplicates", "timeouts", "unlabelled", "corrections"), 0)
+        self._dead = dict.fromkeys(Reason, 0)
+        metrics = runtime_context.get_metrics_group()
+        metrics.gauge("pending_transactions", lambda: self._pending)
+        for count in self._counts:
+            metrics.gauge(count, lambda count=count: self._counts[count])
+        for reason in Reason:
+            metrics.gauge(f"dead_letters_{reason}", lambda reason=reason: self._dead[reason])
+
+    def process_element(self, value: tuple[Any, ...], ctx: Any) -> Iterator[Any]:
+        decoded = self._decode(value, ctx.get_current_key())
+        origin = Origin(*value[2:])
+        if isinstance(decoded, Rejected):
+            yield self._letter(Stage.DECODE, decoded.reason, decoded.detail, decoded.id, origin)
+        else:
+            yield from self._arrived(decoded, origin, ctx)
+
+    def on_timer(self, timestamp: int, ctx: Any) -> Iterator[Any]:
+        id = ctx.get_current_key()
+        held = from_plain(self._held.value())
+        out: list[Outcome] = []
+        now_held = self._passed(held, id, timestamp, out, ctx)
+        self._keep(held, now_held, ctx)
+        for outcome in out:
+            yield from self._outcome(outcome, id)
+
+    def _decode(self, value: tuple[Any, ...], key: str) -> Event | Rejected:
+        verdict, ts, _, _, raw = value
+        if verdict == _BAD_TS:
+            return Rejected(Reason.BAD_TS, f"ts {ts} is not in the range allowed", None)
+        if verdict == _OUT_OF_ORDER:
+            return Rejected(Reason.OUT_OF_ORDER, f"ts {ts} came too late", None)
+        if verdict == _TOO_LARGE:
+            return Rejected(Reason.TOO_LARGE, "only its first bytes were kept", None)
+        decoded = self._decoder.decode(raw)
+        if isinstance(decoded, Event) and decoded.id != key:
+            return Rejected(Reason.KEY_MISMATCH, f"it was routed by {key!r}", decoded.id)
+        return decoded
+
+    def _arrived(self, event: Event, origin: Origin, ctx: Any) -> Iterator[Any]:
+        held = from_plain(self._held.value())
+        out: list[Outcome] = []
+        now_held = self._join.on_event(held, event, origin, out)
+        self._keep(held, now_held, ctx)
+        for outcome in out:
+            yield from self._outcome(outcome, event.id)
+
+    def _passed(self, held: Held, id: str, now: int, out: list[Outcome], ctx: Any) -> Held:
+        """Event time reached `now`: only what is known from the input may be assumed."""
+        if ctx.timer_service().current_watermark() == MAX_WATERMARK:
+            self._join.on_input_end(held, id, out)
+            return None
+        return self._join.on_time(held, id, now, out)
+
+    def _keep(self, held: Held, now_held: Held, ctx: Any) -> None:
+        if now_held is held and held is None:
+            return
+        if now_held is None:
+            self._held.clear()
+            self._pending -= 1
+            return
+        if held is None:
+            self._pending += 1
+        if now_held is not held:
+            self._held.update(to_plain(now_held))
+        # Registering a time twice is one timer; one that fires early finds nothing due.
+        wake = self._join.wake(now_held)
+        before = self._join.wake(held)
+        if before is None or wake != before:
+            ctx.timer_service().register_event_time_timer(wake)
+
+    def _outcome(self, outcome: Outcome, id: str) -> Iterator[Any]:
+        if isinstance(outcome, Send):
+            yield Row(outcome.lane or "", outcome.item)
+        elif isinstance(outcome, Refuse):
+            yield self._letter(Stage.JOIN, outcome.reason, outcome.detail, id, outcome.origin)
+        else:
+            self._counts[outcome] += 1
+
+    def _letter(
+        self, stage: Stage, reason: Reason, detail: str, id: str | None, origin: Origin
+    ) -> tuple[Any, str]:
+        self._dead[reason] += 1
+        letter = dead_letter(
+            stage,
+            reason,
+            detail,
+            source=origin.input,
+            position=origin.position,
+            id=id,
+            raw=origin.raw,
+            limit=self._decoder.limits.raw_bytes,
+        )
+        return names.DEAD_LETTERS, letter
+
+
+class OrderedLabelJoin(LabelJoin):
+    """Handles events in the order of their times, whatever order they come in.
+
+    Main output: `Row(lane, (time, rank, id, index, item))`, which OnlineModel orders across
+    transactions.
+    """
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        super().open(runtime_context)
+        self._early = runtime_context.get_state(names.EARLY)
+
+    def _arrived(self, event: Event, origin: Origin, ctx: Any) -> Iterator[Any]:
+        early = self._early.value() or []
+        rank = RANK_LABEL if event.features is None else RANK_FEATURES
+        early.append((event.ts, rank, origin.raw, *origin[:2], tuple(event)))
+        self._early.update(early)
+        ctx.timer_service().register_event_time_timer(event.ts)
+        return iter(())
+
+    def on_timer(self, timestamp: int, ctx: Any) -> Iterator[Any]:
+        id = ctx.get_current_key()
+        before = from_plain(self._held.value())
+        labels, features = self._due(timestamp)
+        held = before
+        steps: list[tuple[int, list[Outcome]]] = []
+        out: list[Outcome] = []
+        for event, origin in labels:
+            held = self._join.on_event(held, event, origin, out)
+        steps.append((RANK_LABEL, out))
+        out = []
+        held = self._passed(held, id, timestamp, out, ctx)
+        steps.append((RANK_TIMEOUT, out))
+        out = []
+        for event, origin in features:
+            held = self._join.on_event(held, event, origin, out)
+        steps.append((RANK_FEATURES, out))
+        self._keep(before, held, ctx)
+        for rank, outcomes in steps:
+            for index, outcome in enumerate(outcomes):
+                if isinstance(outcome, Send):
+                    order = (timestamp, rank, id, index)
+                    yield Row(outcome.lane or "", (*order, outcome.item))
+                else:
+                    yield from self._outcome(outcome, id)
+
+    def _due(self, now: int) -> tuple[list[tuple[Event, Origin]], list[tuple[Event, Origin]]]:
+        """Labels and features whose time has come, each ordered by their bytes."""
+        early = self._early.value()
+        if not early:
+            return [], []
+        due: dict[int, list[tuple[Event, Origin]]] = {RANK_LABEL: [], RANK_FEATURES: []}
+        for ts, rank, raw, input_name, position, event in sorted(early):
+            if ts <= now:
+                due[rank].append((Event(*event), Origin(input_name, position, raw)))
+        later = [event for event in early if event[0] > now]
+        if later:
+            self._early.update(later)
+        else:
+            self._early.clear()
+        return due[RANK_LABEL], due[RANK_FEATURES]

@@ -1,0 +1,659 @@
+"""Predict, learn, evaluate, recover: what OnlineModel does with one item, in plain Python.
+
+A `Lane` holds the live models of one lane over a `Store`, the state of the current key. Whatever a
+model is, the store has it too: a snapshot and the entries since. So a live model may be dropped from
+memory at any time and be rebuilt, equal to the last bit.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, NamedTuple, Protocol
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from events.decode import decode_features, input_digest
+from events.letters import dead_letter
+from events.messages import Evaluation, Label, Prediction
+from events.reasons import Reason, Stage
+from models import tasks
+from models.purity import Purity
+from models.tasks import Answer, LabelType
+from operators.items import Item
+from state import snapshots
+from state.learnlog import Entry, decode_entry, encode_entry, log_record
+from state.snapshots import SnapshotPolicy, SnapshotSettings
+from state.versions import advance, genesis, version_name
+
+logger = logging.getLogger(__name__)
+
+Role = Literal["champion", "challenger", "shadow"]
+
+
+class ModelSettings(Struct, frozen=True):
+    """One model: what it is asked and taught, and when it is given up on.
+
+    Attributes
+    ----------
+    origin : JSON value
+        What its genesis is made of: the stored spec, or the digest of a pickled object.
+    labels : LabelType or None
+        The type of its labels; None: that of the first one learned.
+    learn_only : label or None
+        Anomaly: learn only examples with this label.
+    margin_below : float or None
+        Classification: learn only where the model was wrong, or where its two most probable labels
+        lie closer than this.
+    max_failures, failure_window : int
+        More than `max_failures` raising examples among the last `failure_window` freeze the model.
+    """
+
+    name: str
+    task: tasks.TaskName
+    role: Role
+    origin: Any
+    purity: Purity
+    labels: LabelType | None = None
+    learn_on: Literal["label", "arrival"] = "label"
+    learn_only: Label | None = None
+    margin_below: float | None = None
+    reemit: bool = False
+    max_failures: int = 10
+    failure_window: int = 1000
+    snapshot: SnapshotSettings = SnapshotSettings()
+
+
+class Version(NamedTuple):
+    """What a model that starts from an artifact has behind it."""
+
+    model: str
+    lane: str | None
+    n: int
+    head: bytes
+    label_type: LabelType | None
+    names: frozenset[str]
+
+
+class Deployment(NamedTuple):
+    """A model to start: its settings, the pickled River object, and what that has learned."""
+
+    settings: ModelSettings
+    pickled: bytes
+    since: Version | None = None
+
+
+class Store(Protocol):
+    """State of one lane; every value is a plain dict, tuple, number or bytes."""
+
+    def models(self) -> dict[str, dict[str, Any]]: ...
+    def put_model(self, name: str, meta: dict[str, Any]) -> None: ...
+    def failures(self, name: str) -> tuple[int, tuple[int, ...], bool] | None: ...
+    def put_failures(self, name: str, failures: tuple[int, tuple[int, ...], bool]) -> None: ...
+    def snapshot(self, name: str, chunks: int) -> Iterable[bytes]: ...
+    def put_snapshot(self, name: str, chunks: list[bytes], replaced: int) -> None: ...
+    def log(self, name: str) -> Iterable[bytes]: ...
+    def append(self, name: str, entry: bytes) -> None: ...
+    def clear_log(self, name: str) -> None: ...
+    def predictions(self, id: str) -> list[tuple[Any, ...]] | None: ...
+    def put_predictions(self, id: str, said: list[tuple[Any, ...]]) -> None: ...
+    def forget(self, id: str) -> None: ...
+
+
+class Out(NamedTuple):
+    """Which outputs are written; what is not is not encoded either."""
+
+    predictions: bool = True
+    evaluations: bool = True
+    learn_log: bool = True
+
+
+Output = Literal["predictions", "evaluations", "learn_log", "dead_letters"]
+Emit = Callable[[Output, str], None]
+
+
+class Stats:
+    """Totals since this process began, read by metrics; times are running means in nanoseconds."""
+
+    def __init__(self) -> None:
+        self.predictions = 0
+        self.examples = 0
+        self.evaluations = 0
+        self.skipped = 0
+        self.unmatched = 0
+        self.snapshots = 0
+        self.rebuilds = 0
+        self.predict_ns = 0
+        self.learn_ns = 0
+        self.snapshot_ns = 0
+        self.label_delay_ms = 0
+        self.dead_letters: dict[Reason, int] = dict.fromkeys(Reason, 0)
+
+
+def smooth(mean: int, value: int) -> int:
+    """Running mean over about the last 64 values."""
+    return value if mean == 0 else mean + (value - mean >> 6)
+
+
+class LiveModel:
+    """One model of one lane in memory."""
+
+    def __init__(self, settings: ModelSettings, lane: str | None) -> None:
+        self.settings = settings
+        self.lane = lane
+        self.task = tasks.task_for(settings.task)
+        self.label_type: LabelType | None = settings.labels
+        self.names: set[str] = set()
+        self.policy = SnapshotPolicy(settings.snapshot)
+        self.chunks = 0
+        self.failed = 0
+        self.recent_failures: tuple[int, ...] = ()
+        self.frozen = False
+
+    def put(self, model: Any, n: int, learned: int, head: bytes) -> None:
+        """Make `model` the live one, after `n` examples; `learned` never goes back."""
+        self.model = model
+        self.ask = self.task.asker(model)
+        self.teach = self.task.teacher(model)
+        self.n = n
+        self.learned = learned
+        self.at(head)
+
+    def at(self, head: bytes) -> None:
+        self.head = head
+        self.version = version_name(self.settings.name, self.lane, self.n, head)
+
+    def request_changes(self, features: dict[str, Any]) -> bool:
+        """Whether being asked about these features may change the model, which then is logged."""
+        purity = self.settings.purity
+        if purity is Purity.PURE:
+            return False
+        return purity is Purity.ALWAYS or not self.names.issuperset(features)
+
+    def apply(self, entry: Entry) -> None:
+        """Repeat what an entry did to the model."""
+        if entry.features is None:
+            return
+        features = decode_features(bytes(entry.features))
+        if entry.kind == "request":
+            self.ask(features)
+        else:
+            self.teach(features, entry.label, entry.weight)
+            self.taught(entry.label)
+        self.saw(features)
+
+    def taught(self, label: Label | None) -> None:
+        self.n += 1
+        self.learned += 1
+        if self.label_type is None and label is not None:
+            self.label_type = tasks.type_of(label)
+
+    def saw(self, features: dict[str, Any]) -> None:
+        if self.settings.purity is Purity.NAMES:
+            self.names.update(features)
+
+
+class Lane:
+    """The live models of one lane, and what happens to them.
+
+    Parameters
+    ----------
+    emit : callable
+        Takes the name of an output and a record's JSON text.
+    raw_bytes : int
+        Where the text of a dead letter is cut.
+    """
+
+    def __init__(
+        self,
+        lane: str | None,
+        deployments: list[Deployment],
+        store: Store,
+        out: Out,
+        emit: Emit,
+        stats: Stats,
+        raw_bytes: int,
+    ) -> None:
+        self._lane = lane
+        self._store = store
+        self._out = out
+        self._emit = emit
+        self._stats = stats
+        self._raw_bytes = raw_bytes
+        self.live: dict[str, LiveModel] = {}
+        self._load(deployments)
+
+    # What arrives
+
+    def request(
+        self, id: str, event_time: int, features: bytes, source: str, position: str
+    ) -> None:
+        """Predict with every model; keep what was said where an evaluation may come."""
+        digest = input_digest(id, features)
+        said = []
+        for live in self.live.values():
+            answer = self._predict(live, id, event_time, features, digest, source, position)
+            said.append((live.settings.name, *answer))
+            if live.settings.learn_on == "arrival":
+                self._learn(
+                    live, id, event_time, features, None, None, "arrival", source, position
+                )
+        if self._out.evaluations:
+            self._store.put_predictions(id, said)
+
+    def example(
+        self,
+        id: str,
+        event_time: int,
+        features: bytes | None,
+        label: Label,
+        weight: float | None,
+        label_time: int,
+        origin: Literal["label", "assumed", "correction"],
+        late: bool,
+        last: bool,
+        source: str | None,
+        position: str | None,
+    ) -> None:
+        """Evaluate what was predicted, then learn where `features` are given."""
+        self._stats.label_delay_ms = smooth(
+            self._stats.label_delay_ms, max(label_time - event_time, 0)
+        )
+        said = self._store.predictions(id) if self._out.evaluations else None
+        if self._out.evaluations and said is None:
+            self._stats.unmatched += 1
+        for live in self.live.values():
+            if live.label_type is not None and not tasks.conforms(label, live.label_type):
+                detail = f"{label!r} is not {live.label_type}, the type of the labels before it"
+                self._dead(
+                    Stage.LEARN, Reason.LABEL_TYPE, detail, live, id, event_time,
+                    features, label, source, position,
+                )  # fmt: skip
+                continue
+            self._evaluate(live, said, id, event_time, label, label_time, origin, late)
+            if features is not None and live.settings.learn_on == "label":
+                self._learn(
+                    live, id, event_time, features, label, weight, origin, source, position
+                )
+        if last and said is not None:
+            self._store.forget(id)
+
+    def forget(self, id: str) -> None:
+        """No evaluation of this transaction can come any more."""
+        if self._out.evaluations:
+            self._store.forget(id)
+
+    def handle(self, item: Item) -> None:
+        """One item of `operators.items`."""
+        HANDLERS[item[0]](self, *item[1:])
+
+    # Predict
+
+    def _predict(
+        self,
+        live: LiveModel,
+        id: str,
+        event_time: int,
+        features: bytes,
+        digest: str,
+        source: str | None,
+        position: str | None,
+        reemit: bool = False,
+    ) -> tuple[str, Any, Any, Any]:
+        """Ask, emit the prediction, and return `(version, prediction, probabilities, score)`."""
+        version = live.version
+        x = decode_features(features)
+        logged = live.request_changes(x)
+        answer, failure, took = self._ask(live, x)
+        error: str | UnsetType = UNSET
+        if failure is not None:
+            reason, error = failure
+            self._dead(
+                Stage.PREDICT, reason, error, live, id, event_time,
+                features, None, source, position,
+            )  # fmt: skip
+        if logged:
+            if failure is not None and failure[0] is Reason.PREDICT_FAILED:
+                self._rebuild(live)
+            else:
+                entry = Entry(
+                    "request", live.settings.name, self._lane, live.n, id, Raw(features),
+                    event_time=event_time,
+                )  # fmt: skip
+                live.saw(x)
+                self._append(live, entry, took)
+        prediction, probabilities, score = _in_label_type(answer, live.label_type)
+        if self._out.predictions:
+            task = live.settings.task
+            record = Prediction(
+                id,
+                live.settings.name,
+                self._lane,
+                version,
+                live.settings.role == "champion",
+                prediction,
+                event_time,
+                time.time_ns() // 1_000_000,
+                digest,
+                probabilities if task == "classification" else UNSET,
+                score if task == "anomaly" else UNSET,
+                error,
+                reemit or UNSET,
+            )
+            self._emit("predictions", _encode(record))
+        self._stats.predictions += 1
+        return version, prediction, probabilities, score
+
+    def _ask(
+        self, live: LiveModel, x: dict[str, Any]
+    ) -> tuple[Answer, tuple[Reason, str] | None, int]:
+        """The answer, why there is none, and how many nanoseconds it took."""
+        begun = time.perf_counter_ns()
+        try:
+            answer = live.ask(x)
+        except Exception as error:
+            return NO_ANSWER, (Reason.PREDICT_FAILED, _shown(error)), 0
+        took = time.perf_counter_ns() - begun
+        self._stats.predict_ns = smooth(self._stats.predict_ns, took)
+        if not tasks.finite(answer):
+            failure = (Reason.PREDICTION_NOT_FINITE, f"the model answered {answer}")
+            return NO_ANSWER, failure, took
+        return answer, None, took
+
+    # Evaluate
+
+    def _evaluate(
+        self,
+        live: LiveModel,
+        said: list[tuple[Any, ...]] | None,
+        id: str,
+        event_time: int,
+        label: Label,
+        label_time: int,
+        origin: Literal["label", "assumed", "correction"],
+        late: bool,
+    ) -> None:
+        name = live.settings.name
+        for model, version, prediction, probabilities, score in said or ():
+            if model != name:
+                continue
+            record = Evaluation(
+                id,
+                name,
+                self._lane,
+                version,
+                prediction,
+                label,
+                event_time,
+                label_time,
+                label_time - event_time,
+                origin,
+                late,
+                False,
+                probabilities if live.settings.task == "classification" else UNSET,
+                score if live.settings.task == "anomaly" else UNSET,
+            )
+            self._emit("evaluations", _encode(record))
+            self._stats.evaluations += 1
+
+    # Learn
+
+    def _learn(
+        self,
+        live: LiveModel,
+        id: str,
+        event_time: int,
+        features: bytes,
+        label: Label | None,
+        weight: float | None,
+        origin: str,
+        source: str | None,
+        position: str | None,
+    ) -> None:
+        settings = live.settings
+        if settings.learn_only is not None and label != settings.learn_only:
+            self._stats.skipped += 1
+            return
+        if live.frozen:
+            self._dead(
+                Stage.LEARN, Reason.MODEL_FROZEN, "it failed too often", live, id, event_time,
+                features, label, source, position,
+            )  # fmt: skip
+            return
+        if settings.margin_below is not None and self._sure(live, features, label):
+            self._stats.skipped += 1
+            return
+        entry = Entry(
+            "example", settings.name, self._lane, live.n + 1, id, Raw(features),
+            label, weight, origin, event_time,
+        )  # fmt: skip
+        x = decode_features(features)
+        begun = time.perf_counter_ns()
+        try:
+            live.teach(x, label, weight)
+        except Exception as error:
+            self._dead(
+                Stage.LEARN, Reason.LEARN_FAILED, _shown(error), live, id, event_time,
+                features, label, source, position,
+            )  # fmt: skip
+            self._failed(live)
+            return
+        took = time.perf_counter_ns() - begun
+        live.taught(label)
+        live.saw(x)
+        self._append(live, entry, took)
+        self._stats.examples += 1
+        self._stats.learn_ns = smooth(self._stats.learn_ns, took)
+        if settings.reemit:
+            digest = input_digest(id, features)
+            self._predict(live, id, event_time, features, digest, source, position, reemit=True)
+
+    def _sure(self, live: LiveModel, features: bytes, label: Label | None) -> bool:
+        """Right, and by a margin: nothing to learn from, as passive-aggressive pipelines have it."""
+        x = decode_features(features)
+        if live.request_changes(x):
+            return False
+        answer, failure, _ = self._ask(live, x)
+        if failure is not None or not answer.probabilities:
+            return False
+        prediction, _, _ = _in_label_type(answer, live.label_type)
+        first, second, *_ = *sorted(answer.probabilities.values(), reverse=True), 0.0, 0.0
+        margin = live.settings.margin_below
+        assert margin is not None, "only asked where a margin is set"
+        return prediction == label and first - second >= margin
+
+    def _append(self, live: LiveModel, entry: Entry, took_ns: int) -> None:
+        """Enter what has just changed the model in its chain, its state and the learn log."""
+        data = encode_entry(entry)
+        parent = live.version
+        live.at(advance(live.head, data))
+        self._store.append(live.settings.name, data)
+        if self._out.learn_log:
+            self._emit("learn_log", log_record(data, parent, live.version, live.head))
+        if live.policy.entry(took_ns):
+            self._snapshot(live)
+
+    def _failed(self, live: LiveModel) -> None:
+        """The model raised in the middle of learning: put it back, and give up on it in time."""
+        self._rebuild(live)
+        settings = live.settings
+        live.failed += 1
+        offered = live.learned + live.failed
+        begin = offered - settings.failure_window
+        live.recent_failures = (
+            *(failure for failure in live.recent_failures if failure > begin),
+            offered,
+        )
+        if len(live.recent_failures) > settings.max_failures:
+            live.frozen = True
+            self._append(
+                live, Entry("control", settings.name, self._lane, live.n, op="freeze"), 0
+            )
+        self._store.put_failures(
+            settings.name, (live.failed, live.recent_failures, live.frozen)
+        )
+
+    # Snapshots, recovery
+
+    def _load(self, deployments: list[Deployment]) -> None:
+        """Bring to life what state holds; state wins over the configuration."""
+        stored = self._store.models()
+        configured = {deployment.settings.name: deployment.settings for deployment in deployments}
+        for name, meta in stored.items():
+            settings = msgspec.convert(meta["settings"], ModelSettings)
+            live = LiveModel(_kept(settings, configured.get(name)), self._lane)
+            self.live[name] = live
+            self._restore(live, meta)
+            if meta["environment"] != snapshots.environment():
+                shown = msgspec.json.encode(snapshots.environment()).decode()
+                entry = Entry("environment", name, self._lane, live.n, op=shown)
+                self._append(live, entry, 0)
+                self._snapshot(live)
+        for deployment in deployments:
+            if deployment.settings.name not in stored:
+                self._deploy(deployment, late=bool(stored))
+
+    def _deploy(self, deployment: Deployment, late: bool) -> None:
+        settings, pickled, since = deployment
+        name = settings.name
+        live = self.live[name] = LiveModel(settings, self._lane)
+        model = snapshots.unpickle_model(pickled, snapshots.environment())
+        if since is None:
+            live.put(model, 0, 0, genesis(settings.origin, name, self._lane))
+        else:
+            # Under its own name and lane a version goes on; under another it begins a chain.
+            own = (since.model, since.lane) == (name, self._lane)
+            origin = {"head": since.head.hex()}
+            head = since.head if own else genesis(origin, name, self._lane)
+            live.put(model, since.n, since.n, head)
+            live.label_type = live.label_type or since.label_type
+            live.names = set(since.names)
+        self._snapshot(live)
+        if late:
+            self._append(live, Entry("control", name, self._lane, live.n, op="deploy"), 0)
+
+    def _restore(self, live: LiveModel, meta: dict[str, Any]) -> None:
+        """The last snapshot and the entries since."""
+        name = live.settings.name
+        pickled = snapshots.join(self._store.snapshot(name, meta["chunks"]))
+        live.label_type = meta["label_type"]
+        live.names = set(meta["names"])
+        live.chunks = meta["chunks"]
+        live.put(
+            snapshots.unpickle_model(pickled, meta["environment"]),
+            meta["n"], meta["learned"], meta["head"],
+        )  # fmt: skip
+        live.failed, live.recent_failures, live.frozen = self._store.failures(name) or (0, (), False)
+        live.policy.taken(0)
+        head = live.head
+        for data in self._store.log(name):
+            begun = time.perf_counter_ns()
+            live.apply(decode_entry(data))
+            head = advance(head, data)
+            live.policy.entry(time.perf_counter_ns() - begun)
+        live.at(head)
+
+    def _rebuild(self, live: LiveModel) -> None:
+        """As before the item that raised; then a snapshot, so that the next rebuild is a load."""
+        self._restore(live, self._store.models()[live.settings.name])
+        self._stats.rebuilds += 1
+        if live.policy.entries:
+            self._snapshot(live)
+
+    def _snapshot(self, live: LiveModel) -> None:
+        begun = time.perf_counter_ns()
+        name = live.settings.name
+        chunks = list(snapshots.split(snapshots.pickle_model(live.model)))
+        self._store.put_snapshot(name, chunks, live.chunks)
+        live.chunks = len(chunks)
+        meta = {
+            "format": snapshots.FORMAT,
+            "environment": snapshots.environment(),
+            "settings": msgspec.to_builtins(live.settings),
+            "n": live.n,
+            "learned": live.learned,
+            "head": live.head,
+            "label_type": live.label_type,
+            "names": sorted(live.names),
+            "chunks": live.chunks,
+        }
+        self._store.put_model(name, meta)
+        self._store.clear_log(name)
+        took = time.perf_counter_ns() - begun
+        live.policy.taken(took)
+        self._stats.snapshots += 1
+        self._stats.snapshot_ns = smooth(self._stats.snapshot_ns, took)
+
+    # Dead letters
+
+    def _dead(
+        self,
+        stage: Stage,
+        reason: Reason,
+        detail: str,
+        live: LiveModel,
+        id: str,
+        event_time: int,
+        features: bytes | None,
+        label: Label | None,
+        source: str | None,
+        position: str | None,
+    ) -> None:
+        """The record that came is gone by now; `raw` is the same event written anew."""
+        event: dict[str, Any] = {"id": id}
+        if features is not None:
+            event["features"] = Raw(features)
+        if label is not None:
+            event["label"] = label
+        event["ts"] = event_time
+        letter = dead_letter(
+            stage,
+            reason,
+            detail,
+            source=source,
+            position=position,
+            id=id,
+            raw=msgspec.json.encode(event),
+            limit=self._raw_bytes,
+            model=live.settings.name,
+        )
+        self._stats.dead_letters[reason] += 1
+        self._emit("dead_letters", letter)
+
+
+HANDLERS = (Lane.request, Lane.example, Lane.forget)
+
+NO_ANSWER = Answer(None, None, None)
+
+
+def _in_label_type(answer: Answer, label_type: LabelType | None) -> tuple[Any, Any, Any]:
+    """The answer in the type that labels have, probabilities under JSON keys."""
+    prediction, probabilities, score = answer
+    if label_type is not None:
+        prediction = tasks.as_label(prediction, label_type)
+    if probabilities:
+        probabilities = {
+            tasks.label_key(label if label_type is None else tasks.as_label(label, label_type)): p
+            for label, p in probabilities.items()
+        }
+    return prediction, probabilities, score
+
+
+def _kept(stored: ModelSettings, configured: ModelSettings | None) -> ModelSettings:
+    """A restored model stays what it is; how it is watched and kept follows the configuration."""
+    if configured is None:
+        logger.warning("model %r is in state but not configured; it goes on", stored.name)
+        return stored
+    if configured.origin != stored.origin:
+        logger.warning("model %r has another spec in state; state wins", stored.name)
+    return msgspec.structs.replace(
+        configured, task=stored.task, origin=stored.origin, purity=stored.purity
+    )
+
+
+def _shown(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _encode(record: Struct) -> str:
+    return msgspec.json.encode(record).decode()

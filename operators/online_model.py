@@ -1,0 +1,198 @@
+"""OnlineModel: the Flink functions around `operators/learning.py`, keyed by lane."""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from pyflink.datastream import KeyedProcessFunction, OutputTag, RuntimeContext
+
+from events.reasons import Reason
+from operators.learning import Deployment, Lane, Out, Output, Stats
+from state import names
+
+_SIDE: dict[Output, OutputTag] = {
+    "evaluations": names.EVALUATIONS,
+    "learn_log": names.LEARN_LOG,
+    "dead_letters": names.DEAD_LETTERS,
+}
+
+_TOTALS = (
+    "predictions",
+    "examples",
+    "evaluations",
+    "skipped",
+    "unmatched",
+    "snapshots",
+    "rebuilds",
+)
+
+
+class KeyedStore:
+    """The state of the current key as a `operators.learning.Store`."""
+
+    def __init__(self, context: RuntimeContext) -> None:
+        self._context = context
+        self._models = context.get_map_state(names.MODELS)
+        self._failures = context.get_map_state(names.FAILURES)
+        self._snapshots = context.get_map_state(names.SNAPSHOTS)
+        self._predictions = context.get_map_state(names.PREDICTIONS)
+        self._logs: dict[str, Any] = {}
+
+    def models(self) -> dict[str, dict[str, Any]]:
+        return dict(self._models.items())
+
+    def put_model(self, name: str, meta: dict[str, Any]) -> None:
+        self._models.put(name, meta)
+
+    def failures(self, name: str) -> tuple[int, tuple[int, ...], bool] | None:
+        found: tuple[int, tuple[int, ...], bool] | None = self._failures.get(name)
+        return found
+
+    def put_failures(self, name: str, failures: tuple[int, tuple[int, ...], bool]) -> None:
+        self._failures.put(name, failures)
+
+    def snapshot(self, name: str, chunks: int) -> Iterable[bytes]:
+        return [self._snapshots.get(f"{name}/{place}") for place in range(chunks)]
+
+    def put_snapshot(self, name: str, chunks: list[bytes], replaced: int) -> None:
+        for place, chunk in enumerate(chunks):
+            self._snapshots.put(f"{name}/{place}", chunk)
+        for place in range(len(chunks), replaced):
+            self._snapshots.remove(f"{name}/{place}")
+
+    def log(self, name: str) -> Iterable[bytes]:
+        return list(self._log(name).get())
+
+    def append(self, name: str, entry: bytes) -> None:
+        self._log(name).add(entry)
+
+    def clear_log(self, name: str) -> None:
+        self._log(name).clear()
+
+    def predictions(self, id: str) -> list[tuple[Any, ...]] | None:
+        found: list[tuple[Any, ...]] | None = self._predictions.get(id)
+        return found
+
+    def put_predictions(self, id: str, said: list[tuple[Any, ...]]) -> None:
+        self._predictions.put(id, said)
+
+    def forget(self, id: str) -> None:
+        self._predictions.remove(id)
+
+    def _log(self, name: str) -> Any:
+        if name not in self._logs:
+            self._logs[name] = self._context.get_list_state(names.learned_since(name))
+        return self._logs[name]
+
+
+class OnlineModel(KeyedProcessFunction):
+    """Runs the models of each lane on its items, in the order in which they come.
+
+    Main output: predictions; side outputs: evaluations, learn log, dead letters; all JSON text.
+
+    Parameters
+    ----------
+    live_lanes : int
+        How many lanes' models are alive in memory at once; the others are in state only.
+    """
+
+    def __init__(
+        self,
+        deployments: list[Deployment],
+        out: Out,
+        laned: bool,
+        live_lanes: int,
+        raw_bytes: int,
+    ) -> None:
+        self._deployments = deployments
+        self._out = out
+        self._laned = laned
+        self._live_lanes = live_lanes
+        self._raw_bytes = raw_bytes
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        self._store = KeyedStore(runtime_context)
+        self._lanes: OrderedDict[str | None, Lane] = OrderedDict()
+        self._emitted: list[Any] = []
+        self._stats = stats = Stats()
+        metrics = runtime_context.get_metrics_group()
+        for total in _TOTALS:
+            metrics.gauge(total, lambda total=total: getattr(stats, total))
+        metrics.gauge("predict_us", lambda: stats.predict_ns // 1000)
+        metrics.gauge("learn_us", lambda: stats.learn_ns // 1000)
+        metrics.gauge("snapshot_ms", lambda: stats.snapshot_ns // 1_000_000)
+        metrics.gauge("label_delay_ms", lambda: stats.label_delay_ms)
+        metrics.gauge("live_lanes", lambda: len(self._lanes))
+        metrics.gauge("learned", self._learned)
+        for reason in Reason:
+            metrics.gauge(
+                f"dead_letters_{reason}", lambda reason=reason: stats.dead_letters[reason]
+            )
+
+    def process_element(self, value: tuple[Any, ...], ctx: Any) -> Iterable[Any]:
+        self._lane(ctx).handle(value)
+        return self._drain()
+
+    def on_timer(self, timestamp: int, ctx: Any) -> Iterator[Any]:
+        yield from ()
+
+    def _lane(self, ctx: Any) -> Lane:
+        key = ctx.get_current_key() if self._laned else None
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = Lane(
+                key,
+                self._deployments,
+                self._store,
+                self._out,
+                self._emit,
+                self._stats,
+                self._raw_bytes,
+            )
+            if len(self._lanes) > self._live_lanes:
+                # State has all that this lane learned: nothing is written here.
+                self._lanes.popitem(last=False)
+        elif self._laned:
+            self._lanes.move_to_end(key)
+        return lane
+
+    def _emit(self, output: Output, record: str) -> None:
+        self._emitted.append(record if output == "predictions" else (_SIDE[output], record))
+
+    def _drain(self) -> list[Any]:
+        emitted, self._emitted = self._emitted, []
+        return emitted
+
+    def _learned(self) -> int:
+        return sum(
+            live.n for lane in list(self._lanes.values()) for live in lane.live.values()
+        )
+
+
+class OrderedOnlineModel(OnlineModel):
+    """Holds items until the watermark passes, then handles them by (time, rank, id, index)."""
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        super().open(runtime_context)
+        self._held = runtime_context.get_map_state(names.HELD_ITEMS)
+
+    def process_element(self, value: tuple[Any, ...], ctx: Any) -> Iterable[Any]:
+        # A list would be read and written whole for every item of a busy millisecond.
+        time = value[0]
+        count = self._held.get(f"{time}") or 0
+        self._held.put(f"{time}/{count}", value)
+        self._held.put(f"{time}", count + 1)
+        if count == 0:
+            ctx.timer_service().register_event_time_timer(time)
+        return ()
+
+    def on_timer(self, timestamp: int, ctx: Any) -> Iterator[Any]:
+        count = self._held.get(f"{timestamp}") or 0
+        items = [self._held.get(f"{timestamp}/{place}") for place in range(count)]
+        lane = self._lane(ctx)
+        for *_, item in sorted(items, key=lambda held: held[:4]):
+            lane.handle(item)
+            yield from self._drain()
+        for place in range(count):
+            self._held.remove(f"{timestamp}/{place}")
+        self._held.remove(f"{timestamp}")

@@ -1,0 +1,226 @@
+"""The whole flow in plain Python, without Flink: the same cores, one record after the other.
+
+A backtest runs on it, and tests compare the job with it.
+"""
+
+import heapq
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from events.decode import Decoder, TimeRange
+from events.letters import dead_letter
+from events.messages import Event, Rejected
+from events.reasons import Reason, Stage
+from operators.items import RANK_FEATURES, RANK_LABEL, Origin
+from operators.joining import Held, Join, JoinSettings, Outcome, Refuse, Send
+from operators.learning import Deployment, Emit, Lane, Out, Stats
+from state.memory import MemoryStore
+
+
+class FlowSettings(Struct, frozen=True):
+    """What of a job's configuration bears on its results; times in ms."""
+
+    join: JoinSettings
+    times: TimeRange
+    max_out_of_orderness_ms: int
+    ordered: bool = False
+    lane_by: str | None = None
+    live_lanes: int = 1000
+
+
+class Record(NamedTuple):
+    """A record as it was read; `partition` is the file, or the topic's partition, it came from."""
+
+    input: str
+    partition: str
+    position: str
+    raw: bytes | None
+
+
+class _Time(Struct):
+    ts: Any = None
+
+
+_read_time: Callable[[bytes], _Time] = msgspec.json.Decoder(_Time).decode
+
+
+class PlainFlow:
+    """Join and models over records in the order in which they are given.
+
+    Parameters
+    ----------
+    emit : callable
+        Takes the name of an output and a record's JSON text.
+    partitions : iterable of str
+        Those that take part in the watermark from the start.
+    """
+
+    def __init__(
+        self,
+        settings: FlowSettings,
+        decoder: Decoder,
+        deployments: list[Deployment],
+        out: Out,
+        emit: Emit,
+        partitions: Iterable[str] = (),
+    ) -> None:
+        self._settings = settings
+        self._decoder = decoder
+        self._deployments = deployments
+        self._out = out
+        self._emit = emit
+        self._join = Join(settings.join, settings.lane_by)
+        self._held: dict[str, Held] = {}
+        self._wakes: list[tuple[int, str]] = []
+        self._early: list[tuple[int, int, str, bytes | None, Origin, Event]] = []
+        self._highest: dict[str, int | None] = dict.fromkeys(partitions)
+        self._stores: dict[str | None, MemoryStore] = {}
+        self._lanes: dict[str | None, Lane] = {}
+        self.stats = Stats()
+        self.counts = dict.fromkeys(("duplicates", "timeouts", "unlabelled", "corrections"), 0)
+        self.records = 0
+        self._top: int | None = None
+        self._passed = -1
+
+    def record(self, record: Record) -> None:
+        """One record, from wherever it came."""
+        self.records += 1
+        origin = Origin(record.input, record.position, record.raw)
+        decoded = self._read(record)
+        if isinstance(decoded, Rejected):
+            self._refuse(Stage.DECODE, decoded.reason, decoded.detail, decoded.id, origin)
+        elif self._settings.ordered:
+            rank = RANK_LABEL if decoded.features is None else RANK_FEATURES
+            self._early.append((decoded.ts, rank, decoded.id, record.raw, origin, decoded))
+        else:
+            self._arrived(decoded, origin)
+            self._wake_until(self._watermark())
+
+    def partition_ended(self, partition: str) -> None:
+        """Nothing more comes from it, so it holds no watermark back."""
+        if len(self._highest) > 1:
+            self._highest.pop(partition, None)
+
+    def end(self) -> None:
+        """No more records: do what is due at the highest time seen, and release the rest."""
+        self._run_early()
+        if self._top is not None:
+            self._wake_until(self._top)
+        for id, held in list(self._held.items()):
+            out: list[Outcome] = []
+            self._join.on_input_end(held, id, out)
+            self._held[id] = None
+            self._follow(out, id)
+
+    def lane(self, lane: str | None) -> Lane:
+        """The models of a lane, alive."""
+        found = self._lanes.pop(lane, None)
+        if found is None:
+            store = self._stores.setdefault(lane, MemoryStore())
+            found = Lane(
+                lane,
+                self._deployments,
+                store,
+                self._out,
+                self._emit,
+                self.stats,
+                self._decoder.limits.raw_bytes,
+            )
+            if len(self._lanes) >= self._settings.live_lanes:
+                del self._lanes[next(iter(self._lanes))]
+        self._lanes[lane] = found
+        return found
+
+    def _read(self, record: Record) -> Event | Rejected:
+        """What Java decides before decoding, then the decoder."""
+        raw = record.raw
+        ts = None
+        if raw is not None and len(raw) <= self._decoder.limits.record_bytes:
+            try:
+                ts = _read_time(raw).ts
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                pass
+        if type(ts) is int:
+            if not self._settings.times.accepts(ts, time.time_ns() // 1_000_000):
+                return Rejected(Reason.BAD_TS, f"ts {ts} is not in the range allowed", None)
+            highest = self._highest.get(record.partition)
+            behind = self._settings.max_out_of_orderness_ms
+            if self._settings.ordered and highest is not None and ts < highest - behind:
+                return Rejected(Reason.OUT_OF_ORDER, f"ts {ts} came too late", None)
+            self._highest[record.partition] = ts if highest is None else max(ts, highest)
+            self._top = ts if self._top is None else max(ts, self._top)
+        return self._decoder.decode(raw)
+
+    def _watermark(self) -> int:
+        """The lowest of the partitions' watermarks; it never goes back."""
+        lowest = None
+        for highest in self._highest.values():
+            if highest is None:
+                return self._passed
+            lowest = highest if lowest is None else min(lowest, highest)
+        if lowest is not None:
+            behind = self._settings.max_out_of_orderness_ms
+            self._passed = max(self._passed, lowest - behind - 1)
+        return self._passed
+
+    def _arrived(self, event: Event, origin: Origin) -> None:
+        out: list[Outcome] = []
+        held = self._held.get(event.id)
+        self._keep(event.id, held, self._join.on_event(held, event, origin, out))
+        self._follow(out, event.id)
+
+    def _keep(self, id: str, held: Held, now_held: Held) -> None:
+        if now_held is None:
+            self._held.pop(id, None)
+            return
+        self._held[id] = now_held
+        wake = self._join.wake(now_held)
+        if wake is not None and wake != self._join.wake(held):
+            heapq.heappush(self._wakes, (wake, id))
+
+    def _wake_until(self, now: int) -> None:
+        while self._wakes and self._wakes[0][0] <= now:
+            wake, id = heapq.heappop(self._wakes)
+            held = self._held.get(id)
+            out: list[Outcome] = []
+            now_held = self._join.on_time(held, id, wake, out)
+            # A timer that fired early stands for the later one, too.
+            self._keep(id, None, now_held)
+            self._follow(out, id)
+
+    def _run_early(self) -> None:
+        """Events by (time, kind, id, bytes), timeouts between the labels and the features."""
+        self._early.sort(key=lambda held: (*held[:3], held[3] or b""))
+        for ts, rank, _, _, origin, event in self._early:
+            self._wake_until(ts if rank == RANK_FEATURES else ts - 1)
+            self._arrived(event, origin)
+        self._early.clear()
+
+    def _follow(self, out: list[Outcome], id: str) -> None:
+        for outcome in out:
+            if isinstance(outcome, Send):
+                self.lane(outcome.lane).handle(outcome.item)
+            elif isinstance(outcome, Refuse):
+                self._refuse(Stage.JOIN, outcome.reason, outcome.detail, id, outcome.origin)
+            else:
+                self.counts[outcome] += 1
+
+    def _refuse(
+        self, stage: Stage, reason: Reason, detail: str, id: str | None, origin: Origin
+    ) -> None:
+        self.stats.dead_letters[reason] += 1
+        letter = dead_letter(
+            stage,
+            reason,
+            detail,
+            source=origin.input,
+            position=origin.position,
+            id=id,
+            raw=origin.raw,
+            limit=self._decoder.limits.raw_bytes,
+        )
+        self._emit("dead_letters", letter)

@@ -1,0 +1,72 @@
+"""The artifact file (`.rrv`): one version of a model, outside of any job.
+
+A zip archive of `manifest.json` and `model.pickle`. The manifest holds the pickle's SHA-256, which
+is checked before a byte of it is unpickled. A file named in a job's own configuration is trusted as
+the configuration is; nothing that was read from a topic is ever loaded this way.
+"""
+
+import zipfile
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+FORMAT = 1
+_MANIFEST = "manifest.json"
+_MODEL = "model.pickle"
+
+
+class ArtifactError(Exception):
+    """The file is not an artifact that this release can read, or it was changed."""
+
+
+class Manifest(Struct, frozen=True, kw_only=True):
+    """What is known of a version; times in ms since the epoch, `head` and digests in hex."""
+
+    format: int = FORMAT
+    model: str
+    lane: str | None
+    version: str
+    n: int
+    head: str
+    task: str
+    origin: Any
+    label_type: str | None
+    names: list[str]
+    environment: dict[str, str]
+    sha256: str
+    created: int
+    first_event_time: int | None = None
+    last_event_time: int | None = None
+
+
+def write_artifact(path: Path, manifest: Manifest, pickled: bytes) -> None:
+    """Write the file whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(_MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
+        archive.writestr(_MODEL, pickled)
+    part.replace(path)
+
+
+def read_artifact(path: Path) -> tuple[Manifest, bytes]:
+    """The manifest and the pickled model, whose digest agrees with it.
+
+    Raises
+    ------
+    ArtifactError
+        If the file is missing, is no artifact, has another format or was changed.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            manifest = msgspec.json.decode(archive.read(_MANIFEST), type=Manifest)
+            pickled = archive.read(_MODEL)
+    except (OSError, KeyError, zipfile.BadZipFile, msgspec.DecodeError) as error:
+        raise ArtifactError(f"{path} is not an artifact (.rrv): {error}") from error
+    if manifest.format != FORMAT:
+        raise ArtifactError(f"{path} has format {manifest.format}; this release reads {FORMAT}")
+    if sha256(pickled).hexdigest() != manifest.sha256:
+        raise ArtifactError(f"{path} was changed: its model is not the one its manifest names")
+    return manifest, pickled
