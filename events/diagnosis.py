@@ -92,9 +92,7 @@ def diagnose(
     return Rejected(*fault, id)
 
 
-def _fault(
-    value: Any, limits: Limits, allow_extra: bool, schema: Schema | None
-) -> _Fault | None:
+def _fault(value: Any, limits: Limits, allow_extra: bool, schema: Schema | None) -> _Fault | None:
     fault = _wrong_anywhere(value, limits, allow_extra)
     if fault is not None:
         return fault
@@ -105,7 +103,7 @@ def _fault(
         or _bad_field(value)
         or _no_event(value, allow_extra)
         or _over_limits(value, limits)
-        or (schema and _against_schema(_members(value).get("features"), schema))
+        or _against_schema(_members(value).get("features"), schema)
     )
 
 
@@ -139,9 +137,7 @@ def _nodes(root: Any) -> Iterator[tuple[tuple[str | int, ...], int, Any]]:
             continue
         yield path, outside + 1, node
         members = node if isinstance(node, _Object) else enumerate(node)
-        waiting.extend(
-            reversed([((*path, key), outside + 1, member) for key, member in members])
-        )
+        waiting.extend(reversed([((*path, key), outside + 1, member) for key, member in members]))
 
 
 def _too_deep(limits: Limits) -> _Fault:
@@ -233,8 +229,10 @@ def _over_limits(record: _Object, limits: Limits) -> _Fault | None:
     return None
 
 
-def _against_schema(features: _Object | None, schema: Schema) -> _Fault | None:
-    for name, value in dict(features or ()).items():
+def _against_schema(features: _Object | None, schema: Schema | None) -> _Fault | None:
+    if schema is None or features is None:
+        return None
+    for name, value in dict(features).items():
         if value is None:
             continue
         if name not in schema.types:

@@ -59,7 +59,7 @@ class Prediction(Struct, frozen=True):
     event_time: int
     predicted_at: int
     input: str
-    probabilities: dict[str, float] | UnsetType = UNSET
+    probabilities: dict[str, float] | None | UnsetType = UNSET
     score: float | None | UnsetType = UNSET
     error: str | UnsetType = UNSET
     reemit: bool | UnsetType = UNSET
@@ -80,7 +80,7 @@ class Evaluation(Struct, frozen=True):
     source: Source
     late: bool
     leaked: bool
-    probabilities: dict[str, float] | UnsetType = UNSET
+    probabilities: dict[str, float] | None | UnsetType = UNSET
     score: float | None | UnsetType = UNSET
 
 

@@ -1,6 +1,7 @@
 """The closed lists of stages and reasons of a dead letter."""
 
 from enum import StrEnum
+from typing import Self
 
 
 class Stage(StrEnum):
@@ -18,7 +19,7 @@ class Reason(StrEnum):
 
     description: str
 
-    def __new__(cls, value: str, description: str) -> "Reason":
+    def __new__(cls, value: str, description: str) -> Self:
         member = str.__new__(cls, value)
         member._value_ = value
         member.description = description

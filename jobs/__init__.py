@@ -1,0 +1,1 @@
+"""Entry points: the job, its configuration, the command line."""

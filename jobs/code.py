@@ -64,6 +64,7 @@ def unpack(digest: str, archive: bytes, module: str, name: str, fields: bytes) -
     Runs on the task manager, where no module of this project need exist: it is pickled by value, and
     imports what it uses itself.
     """
+    import importlib
     import importlib.abc
     import importlib.util
     import json
@@ -81,8 +82,8 @@ def unpack(digest: str, archive: bytes, module: str, name: str, fields: bytes) -
         def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
             if name not in self.sources:
                 return None
-            origin = f"<riverrun {self.digest[:8]}>/{name}"
-            return importlib.util.spec_from_loader(name, self, origin=origin)
+            file = f"<riverrun {self.digest[:8]}>/{name}.py"
+            return importlib.util.spec_from_file_location(name, file, loader=self)
 
         def is_package(self, name: str) -> bool:
             return "." not in name
@@ -93,21 +94,23 @@ def unpack(digest: str, archive: bytes, module: str, name: str, fields: bytes) -
     shared: dict[str, Any] = sys.__dict__
     # Slots of one task manager are threads of one interpreter.
     with shared.setdefault("_riverrun_lock", threading.RLock()):
-        if shared.get("_riverrun_code") != digest:
+        before = shared.get("_riverrun_code")
+        if before != digest:
             finders = shared.setdefault("_riverrun_finders", {})
             if digest not in finders:
                 finders[digest] = Finder(digest, json.loads(zlib.decompress(archive)))
             finder = finders[digest]
-            packages = {name for name in finder.sources if "." not in name}
-            for loaded in [n for n in sys.modules if n.partition(".")[0] in packages]:
+            packages = {source for source in finder.sources if "." not in source}
+            replaced = {n: m for n, m in sys.modules.items() if n.partition(".")[0] in packages}
+            for loaded in replaced:
                 del sys.modules[loaded]
+            if before in finders:
+                finders[before].modules = replaced
+            sys.modules.update(finder.modules)
             sys.meta_path[:] = [f for f in sys.meta_path if f not in finders.values()]
             sys.meta_path.insert(0, finder)
-            sys.modules.update(finder.modules)
-            for source in finder.sources:
-                finder.modules[source] = importlib.import_module(source)
             shared["_riverrun_code"] = digest
-        kind = getattr(sys.modules[module], name)
+        kind = getattr(importlib.import_module(module), name)
         function = kind.__new__(kind)
         function.__dict__.update(pickle.loads(fields))
         return function

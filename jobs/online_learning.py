@@ -6,6 +6,7 @@ Run by `riverrun run` and `riverrun submit`, or by hand with
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from pyflink.datastream import DataStream, StreamExecutionEnvironment
 
 from connectors import files, java_code, keying
 from jobs import code
-from jobs.config import Config, load_config
+from jobs.config import load_config
+from jobs.settings import MAX_PARALLELISM, Config, FileInput, FileSink
 from jobs.deployments import deployments
 from operators.label_join import LabelJoin, OrderedLabelJoin
 from operators.learning import Deployment, Out
@@ -23,10 +25,6 @@ from state import names
 from state.names import PICKLED, TEXT, Uid
 
 code.ship(LabelJoin, OrderedLabelJoin, OnlineModel, OrderedOnlineModel)
-
-# Key groups: the most subtasks that keyed state can ever be spread over; fixed, for a savepoint
-# keeps it.
-MAX_PARALLELISM = 128
 
 
 def build(env: StreamExecutionEnvironment, config: Config, models: list[Deployment]) -> None:
@@ -69,10 +67,10 @@ def build(env: StreamExecutionEnvironment, config: Config, models: list[Deployme
     if config.job.isolate_model:
         modelled.slot_sharing_group("model")
     _sink(config, "predictions", modelled)
-    _sink(config, "evaluations", modelled.get_side_output(names.EVALUATIONS))
-    _sink(config, "learn_log", modelled.get_side_output(names.LEARN_LOG))
-    refused = joined.get_side_output(names.DEAD_LETTERS)
-    _sink(config, "dead_letters", refused.union(modelled.get_side_output(names.DEAD_LETTERS)))
+    _sink(config, "evaluations", keying.side_output(modelled, names.EVALUATIONS))
+    _sink(config, "learn_log", keying.side_output(modelled, names.LEARN_LOG))
+    refused = [keying.side_output(stream, names.DEAD_LETTERS) for stream in (joined, modelled)]
+    _sink(config, "dead_letters", refused[0].union(refused[1]))
 
 
 def _events(env: StreamExecutionEnvironment, config: Config) -> DataStream:
@@ -115,19 +113,21 @@ def _sink(config: Config, output: str, stream: DataStream) -> None:
         )
 
 
-def environment(config: Config, **settings: str) -> StreamExecutionEnvironment:
+def flink_environment(
+    config: Config, base: Configuration | None = None, settings: Mapping[str, str] | None = None
+) -> StreamExecutionEnvironment:
     """An environment with what every way of running this job has in common.
 
     Parameters
     ----------
-    settings : str
-        Flink settings, dots written as two underscores, over those of the configuration.
+    base : Configuration, optional
+        Flink's own settings, where nothing else brings them.
+    settings : mapping, optional
+        More of them; they win.
     """
-    flink = Configuration()
-    for key, value in _settings(config).items():
+    flink = base or Configuration()
+    for key, value in {**_settings(config), **(settings or {})}.items():
         flink.set_string(key, value)
-    for key, value in settings.items():
-        flink.set_string(key.replace("__", "."), value)
     env = StreamExecutionEnvironment.get_execution_environment(flink)
     java_code.attach(env)
     env.set_parallelism(config.job.parallelism)
@@ -188,7 +188,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--config", required=True, help="the job's TOML file")
     arguments = parser.parse_args(argv)
     job = OnlineLearning(arguments.config)
-    env = environment(job.config)
+    env = flink_environment(job.config)
     job.build(env)
     env.execute(job.config.job.name)
     return 0

@@ -114,11 +114,17 @@ class Join:
 
     def on_event(self, held: Held, event: Event, origin: Origin, out: list[Outcome]) -> Held:
         """A record of this transaction arrived."""
+        features, lane_by = event.features, self._lane_by
+        # First of all, as a record that is refused must not end the transaction before it.
+        if features is not None and lane_by is not None and lane_by not in features:
+            detail = f"no feature {lane_by!r}, which lane_by names"
+            out.append(Refuse(Reason.MISSING_LANE, detail, origin))
+            return held
         if held is not None and event.ts > held.ts + self._settings.retention_ms:
             held = self._end(held, event.id, out)
-        if event.features is None:
+        if features is None:
             return self._on_label(held, event, origin, out)
-        return self._on_features(held, event, event.features, origin, out)
+        return self._on_features(held, event, features, origin, out)
 
     def on_time(self, held: Held, id: str, now: int, out: list[Outcome]) -> Held:
         """Event time has reached `now`, in ms: do what is due."""
@@ -154,13 +160,7 @@ class Join:
         origin: Origin,
         out: list[Outcome],
     ) -> Held:
-        lane = None
-        if self._lane_by is not None:
-            if self._lane_by not in features:
-                detail = f"no feature {self._lane_by!r}, which lane_by names"
-                out.append(Refuse(Reason.MISSING_LANE, detail, origin))
-                return held
-            lane = label_key(features[self._lane_by])
+        lane = None if self._lane_by is None else label_key(features[self._lane_by])
         text = encode_features(features)
         digest = _digest(event.ts, text)
 
@@ -251,7 +251,7 @@ class Join:
             out.append(Refuse(Reason.LATE_LABEL, detail, origin))
             return held
         elif held.features is None:
-            # Only after an upgrade that changed `late_labels` or `corrections`.
+            # Let go at the timeout; with `late_labels = "learn"` only before an upgrade set that.
             out.append(Refuse(Reason.LATE_LABEL, "its features are no longer kept", origin))
             return held
         else:

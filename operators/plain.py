@@ -45,6 +45,8 @@ class _Time(Struct):
     ts: Any = None
 
 
+_BEFORE_ALL_TIME = -(1 << 63)
+
 _read_time: Callable[[bytes], _Time] = msgspec.json.Decoder(_Time).decode
 
 
@@ -55,8 +57,8 @@ class PlainFlow:
     ----------
     emit : callable
         Takes the name of an output and a record's JSON text.
-    partitions : iterable of str
-        Those that take part in the watermark from the start.
+    inputs : iterable of str
+        Names of the inputs; the slowest holds the watermark.
     """
 
     def __init__(
@@ -66,7 +68,7 @@ class PlainFlow:
         deployments: list[Deployment],
         out: Out,
         emit: Emit,
-        partitions: Iterable[str] = (),
+        inputs: Iterable[str] = ("features",),
     ) -> None:
         self._settings = settings
         self._decoder = decoder
@@ -77,14 +79,14 @@ class PlainFlow:
         self._held: dict[str, Held] = {}
         self._wakes: list[tuple[int, str]] = []
         self._early: list[tuple[int, int, str, bytes | None, Origin, Event]] = []
-        self._highest: dict[str, int | None] = dict.fromkeys(partitions)
+        self._highest: dict[str, int] = {}
+        self._watermarks = dict.fromkeys(inputs, _BEFORE_ALL_TIME)
         self._stores: dict[str | None, MemoryStore] = {}
         self._lanes: dict[str | None, Lane] = {}
         self.stats = Stats()
         self.counts = dict.fromkeys(("duplicates", "timeouts", "unlabelled", "corrections"), 0)
         self.records = 0
         self._top: int | None = None
-        self._passed = -1
 
     def record(self, record: Record) -> None:
         """One record, from wherever it came."""
@@ -99,11 +101,6 @@ class PlainFlow:
         else:
             self._arrived(decoded, origin)
             self._wake_until(self._watermark())
-
-    def partition_ended(self, partition: str) -> None:
-        """Nothing more comes from it, so it holds no watermark back."""
-        if len(self._highest) > 1:
-            self._highest.pop(partition, None)
 
     def end(self) -> None:
         """No more records: do what is due at the highest time seen, and release the rest."""
@@ -151,21 +148,16 @@ class PlainFlow:
             behind = self._settings.max_out_of_orderness_ms
             if self._settings.ordered and highest is not None and ts < highest - behind:
                 return Rejected(Reason.OUT_OF_ORDER, f"ts {ts} came too late", None)
-            self._highest[record.partition] = ts if highest is None else max(ts, highest)
+            highest = ts if highest is None else max(ts, highest)
+            self._highest[record.partition] = highest
+            before = self._watermarks[record.input]
+            self._watermarks[record.input] = max(before, highest - behind - 1)
             self._top = ts if self._top is None else max(ts, self._top)
         return self._decoder.decode(raw)
 
     def _watermark(self) -> int:
-        """The lowest of the partitions' watermarks; it never goes back."""
-        lowest = None
-        for highest in self._highest.values():
-            if highest is None:
-                return self._passed
-            lowest = highest if lowest is None else min(lowest, highest)
-        if lowest is not None:
-            behind = self._settings.max_out_of_orderness_ms
-            self._passed = max(self._passed, lowest - behind - 1)
-        return self._passed
+        """The lowest of the inputs' watermarks; an input's never goes back."""
+        return min(self._watermarks.values())
 
     def _arrived(self, event: Event, origin: Origin) -> None:
         out: list[Outcome] = []

@@ -38,8 +38,6 @@ class Manifest(Struct, frozen=True, kw_only=True):
     environment: dict[str, str]
     sha256: str
     created: int
-    first_event_time: int | None = None
-    last_event_time: int | None = None
 
 
 def write_artifact(path: Path, manifest: Manifest, pickled: bytes) -> None:

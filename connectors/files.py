@@ -1,0 +1,183 @@
+"""Files as sources and sinks: newline-delimited records in, JSON lines in part files out."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from pyflink.common.serialization import Encoder
+from pyflink.datastream import DataStream, StreamExecutionEnvironment
+from pyflink.datastream.connectors.file_system import (
+    BucketAssigner,
+    FileSink,
+    OutputFileConfig,
+    RollingPolicy,
+)
+from pyflink.java_gateway import get_gateway
+
+from connectors import java_code
+
+SUFFIX = ".jsonl"
+_PART = re.compile(r"(?P<writer>.+)-(?P<number>\d+)" + re.escape(SUFFIX))
+
+
+def file_source(
+    env: StreamExecutionEnvironment,
+    *,
+    input_name: str,
+    path: str | Path,
+    watch: bool,
+    min_ts: int,
+    max_future_ms: int,
+    record_limit: int,
+    raw_keep: int,
+    max_out_of_orderness_ms: int,
+    idle_timeout_ms: int | None,
+    hold_until_last_file: bool,
+    punctuated: bool,
+    uid: str,
+    parallelism: int | None = None,
+    watch_interval_ms: int = 1000,
+) -> DataStream:
+    """The lines of a file, or of a folder's files in name order, as rows for `keying.key_rows`.
+
+    Each line is a record of bytes, see docs/architecture.md; a line without a byte is none.
+    Folders inside the folder are read too, names that begin with `.` or `_` are not. With a
+    parallelism of 1 one file is read after the other.
+
+    Parameters
+    ----------
+    env
+        With the connectors attached, see `java_code.attach`.
+    input_name
+        `features`, `labels` or `control`: it stands in every record.
+    path
+        A local path, or a URI of a file system that Flink knows.
+    watch
+        Read files that are put into the folder later too, and never end. A file must appear whole
+        (written elsewhere, then renamed): what is appended to it later is not read.
+    min_ts, max_future_ms
+        Which times are in range, ms: from `min_ts` since the epoch to `max_future_ms` from now.
+    record_limit, raw_keep
+        Most bytes of a record, and how many are kept of a larger one.
+    max_out_of_orderness_ms
+        How far each file's watermark trails the highest time read from it.
+    idle_timeout_ms
+        After how long a file that yields nothing holds back no watermark; None for never.
+    hold_until_last_file
+        No watermark until the folder's last file is being read, so that none passes what the files
+        behind hold. Means nothing for a folder that is watched: it has no last file.
+    punctuated
+        Whether the watermark moves with each record instead of every 200 ms.
+    uid
+        What a savepoint finds the source's state by.
+    parallelism
+        None for the environment's.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is nothing at `path`.
+    NotADirectoryError
+        `path` is to be watched and is a file.
+    """
+    jvm = get_gateway().jvm
+    located = jvm.org.apache.flink.core.fs.Path(_uri(path))
+    files = located.getFileSystem()
+    if not files.exists(located):
+        raise FileNotFoundError(f"{input_name}: there is no file or folder {path}")
+    if watch and not files.getFileStatus(located).isDir():
+        raise NotADirectoryError(f"{input_name}: only a folder can be watched, {path} is a file")
+
+    envelope = java_code.new("Envelope", input_name, min_ts, max_future_ms, record_limit, raw_keep)
+    paths = get_gateway().new_array(jvm.org.apache.flink.core.fs.Path, 1)
+    paths[0] = located
+    builder = jvm.org.apache.flink.connector.file.src.FileSource.forBulkFileFormat(
+        java_code.new("Lines", envelope), paths
+    ).setSplitAssigner(java_code.new("NameOrder"))
+    if watch:
+        builder = builder.monitorContinuously(jvm.java.time.Duration.ofMillis(watch_interval_ms))
+
+    held_until = (
+        jvm.riverrun.connectors.NameOrder.last(located)
+        if hold_until_last_file and not watch
+        else None
+    )
+    times = java_code.new("EventTime", max_out_of_orderness_ms, punctuated, held_until)
+    if idle_timeout_ms is not None:
+        times = times.withIdleness(jvm.java.time.Duration.ofMillis(idle_timeout_ms))
+
+    stream = env._j_stream_execution_environment.fromSource(
+        builder.build(), times, f"{input_name}: file"
+    )
+    if parallelism is not None:
+        stream.setParallelism(parallelism)
+    return DataStream(stream.uid(uid))
+
+
+def file_sink(
+    stream: DataStream,
+    *,
+    path: str | Path,
+    prefix: str,
+    uid: str,
+    name: str,
+    roll_interval_ms: int,
+    roll_size_bytes: int,
+) -> None:
+    """Write a stream of strings, one a line, to part files that appear when a checkpoint is complete.
+
+    Parameters
+    ----------
+    stream
+        Of type STRING; the sink has its parallelism.
+    path
+        A folder, made if need be.
+    prefix
+        What the part files' names begin with; without `-`.
+    roll_interval_ms, roll_size_bytes
+        When a part file is closed and the next begun.
+    """
+    config = OutputFileConfig.builder().with_part_prefix(prefix).with_part_suffix(SUFFIX).build()
+    sink = (
+        FileSink.for_row_format(_uri(path), Encoder.simple_string_encoder())
+        .with_bucket_assigner(BucketAssigner.base_path_bucket_assigner())
+        .with_output_file_config(config)
+        .with_rolling_policy(
+            RollingPolicy.default_rolling_policy(
+                part_size=roll_size_bytes,
+                rollover_interval=roll_interval_ms,
+                inactivity_interval=roll_interval_ms,
+            )
+        )
+        .build()
+    )
+    stream.sink_to(sink).name(name).uid(uid)
+
+
+def read_parts(path: str | Path) -> Iterator[str]:
+    """The lines of a sink's finished part files, each subtask's in the order they were written.
+
+    A name is `PREFIX-WRITER-NUMBER.jsonl`. A subtask is another writer after each restart, so
+    writers come in the order in which their first files were written last.
+
+    Parameters
+    ----------
+    path
+        A local folder. Files that are not finished are left out.
+    """
+    writers: dict[str, list[tuple[int, Path]]] = defaultdict(list)
+    for file in Path(path).glob(f"[!.]*{SUFFIX}"):
+        if part := _PART.fullmatch(file.name):
+            writers[part["writer"]].append((int(part["number"]), file))
+    parts = [sorted(files) for files in writers.values()]
+    for files in sorted(parts, key=lambda files: (files[0][1].stat().st_mtime_ns, files)):
+        for _, file in files:
+            with file.open(encoding="utf-8", newline="\n") as lines:
+                for line in lines:
+                    yield line.removesuffix("\n")
+
+
+def _uri(path: str | Path) -> str:
+    """A path as Flink takes it: it does not undo escapes, so there must be none."""
+    return str(path) if "://" in str(path) else f"file://{Path(path).absolute()}"

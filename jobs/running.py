@@ -1,0 +1,140 @@
+"""`riverrun run`: the job on an embedded MiniCluster, in this process's own JVM."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from jobs import environment
+from jobs.config import Config
+from jobs.errors import Failure
+from jobs.processes import free_port
+from jobs.rest import Rest, RestError, root_cause
+from jobs.starting import Start, checkpoints, prepare_start
+
+OPERATORS = {
+    "LabelJoin": ("numRecordsIn", "pending_transactions"),
+    "OnlineModel": ("predictions", "examples", "dead_letters"),
+}
+
+
+class Running(NamedTuple):
+    """How far a job is; totals since it was started, or restored."""
+
+    records: int
+    predictions: int
+    labelled: int
+
+
+Progress = Callable[[Running], None]
+
+
+def run(
+    config: Config,
+    model: Any = None,
+    *,
+    start: Start = "new",
+    overwrite: bool = False,
+    on_web_ui: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
+    poll_s: float = 0.5,
+) -> bool:
+    """Run the job until its input ends or it is interrupted.
+
+    Parameters
+    ----------
+    on_web_ui : callable, optional
+        Told the address of Flink's web UI once it answers.
+    progress : callable, optional
+        Told every `poll_s` seconds how far the job is.
+
+    Returns
+    -------
+    bool
+        True if the input ended; False if Ctrl-C did, and `start="resume"` goes on from there.
+
+    Raises
+    ------
+    ConfigError, Failure
+        The job cannot start, or failed for good.
+    """
+    restored = prepare_start(config, start, overwrite)
+    environment.prepare()
+    # Only now: importing PyFlink's environment fixes where it looks for Flink.
+    from jobs.online_learning import OnlineLearning, flink_environment
+
+    job = OnlineLearning(config, model)
+    port = free_port()
+    settings = {"rest.port": str(port), "rest.bind-port": str(port)}
+    if restored is not None:
+        settings["execution.state-recovery.path"] = restored
+    env = flink_environment(config, environment.local_configuration(), settings)
+    job.build(env)
+    client = env.execute_async(config.job.name)
+    rest = Rest(f"http://127.0.0.1:{port}")
+    if on_web_ui is not None:
+        on_web_ui(rest.url)
+    ended = threading.Event()
+    failure: list[str] = []
+
+    def wait() -> None:
+        try:
+            client.get_job_execution_result().result()
+        except Exception as error:
+            failure.append(str(error))
+        ended.set()
+
+    threading.Thread(target=wait, name="job", daemon=True).start()
+    with _interrupts() as interrupted:
+        while not ended.wait(poll_s):
+            if interrupted.is_set():
+                client.cancel().result()
+                ended.wait()
+                return False
+            if progress is not None:
+                with contextlib.suppress(RestError):
+                    progress(so_far(rest, client))
+    if failure:
+        raise Failure(f"the job failed: {_cause(failure[0])}{_resumable(config)}")
+    return True
+
+
+def so_far(rest: Rest, client: Any) -> Running:
+    """Ask the running job."""
+    found = rest.metrics(
+        client.get_job_id().to_string(), {"records", "predictions", "examples"}
+    )
+    totals = {
+        name: int(value) for metrics in found.values() for name, value in metrics.items()
+    }
+    return Running(
+        totals.get("records", 0), totals.get("predictions", 0), totals.get("examples", 0)
+    )
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[threading.Event]:
+    """Ctrl-C as an event: the job is to end, not this process in the middle of a call."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = {
+        number: signal.signal(number, lambda *_: asked.set())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _cause(error: str) -> str:
+    java = error[error.find(": org.apache.flink") + 2 :] if ": org.apache.flink" in error else error
+    return root_cause(java)
+
+
+def _resumable(config: Config) -> str:
+    return "; --resume goes on from its last checkpoint" if checkpoints(config) else ""

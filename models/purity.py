@@ -1,0 +1,151 @@
+"""Does predicting change a model?
+
+If it does, a prediction depends on the requests before it, and a version can be rebuilt only if
+those requests are known too. SRP draws its subspaces from the names of the first request; random
+projections and factorisation machines draw numbers for each name when they first meet it. The
+requests of such a model that bring new names are entered in its log (`NAMES`); of a model that changes
+in any other way, all of them are (`ALWAYS`).
+"""
+
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from typing import Any
+
+from models.rehearsal import Example, examples, wishes_of
+from models.tasks import Answer, Features, Task, same
+
+# More than HalfSpaceTrees' window of 250 and a Hoeffding tree's grace period of 200.
+COUNT = 300
+# Names that come while the model is at work, and the example from which on they are there.
+LATE = (("late1", 40), ("late2", 40), ("late3", 150))
+# At this example every model is asked what it never learns: a name, and text instead of numbers.
+UNLEARNED_AT = 5
+UNLEARNED_NAME = "never learned"
+UNLEARNED_TEXT = "text"
+
+
+class Purity(StrEnum):
+    """Which requests can change a model."""
+
+    PURE = "pure"  # none
+    NAMES = "names"  # the first, and those with one of `names_in` never seen before
+    ALWAYS = "always"  # any
+
+
+def names_in(features: Features) -> list[str]:
+    """What of a request is new to a model when it first comes: names, and with a text the text too.
+
+    River's factorisation machines and one-hot encoder make a name of each text, `city=Lyon`.
+
+    Examples
+    --------
+    >>> names_in({"amount": 3.5, "city": "Lyon"})
+    ['6:amount', '4:city=Lyon']
+    """
+    # The length tells a name with an equals sign from a name and its text.
+    return [
+        f"{len(name)}:{name}={value}" if isinstance(value, str) else f"{len(name)}:{name}"
+        for name, value in features.items()
+    ]
+
+
+def probe(make_model: Callable[[], Any], task: Task) -> Purity:
+    """Find out, with made-up examples, which requests change a model.
+
+    Models that `make_model` makes are asked and taught the same examples, and some are asked more
+    in between. If one then says anything else than the others, being asked has changed it. A model
+    that does not run on such examples, or says something else without being asked more, is `ALWAYS`.
+
+    Parameters
+    ----------
+    make_model : callable
+        Makes the same model at each call; it is called four times at most.
+
+    Notes
+    -----
+    300 examples, four models, two more requests an example: about a second for an adaptive random
+    forest of ten trees.
+    """
+    first = make_model()
+    rows = examples(wishes_of(first), COUNT, LATE)
+    undisturbed = list(_outcomes(first, task, rows, _nothing))
+    failures = sum(isinstance(outcome, str) for outcome in undisturbed)
+    if 2 * failures > len(undisturbed):
+        return Purity.ALWAYS
+
+    def unchanged_by(more: "_More") -> bool:
+        again = _outcomes(make_model(), task, rows, more)
+        return all(map(same, undisturbed, again))
+
+    if not unchanged_by(_nothing) or not unchanged_by(_known_names):
+        return Purity.ALWAYS
+    return Purity.PURE if unchanged_by(_new_names) else Purity.NAMES
+
+
+# What a model is asked besides: some before the request of an example, some between it and learning.
+_More = Callable[[list[Example], int], tuple[list[Features], list[Features]]]
+
+
+def _nothing(rows: list[Example], index: int) -> tuple[list[Features], list[Features]]:
+    return [], []
+
+
+def _known_names(rows: list[Example], index: int) -> tuple[list[Features], list[Features]]:
+    """From the second example on: names seen before, in other orders, some missing, other values."""
+    if index == 0:
+        return [], []
+    x = rows[index - 1].x
+    names = list(x)
+    between: list[Features] = [
+        {name: x[name] for name in names if name != names[index % len(names)]},
+        {},
+        {name: -1e6 for name in reversed(names[index % len(names) :])},
+        {UNLEARNED_NAME: -1.5, **x} if index > UNLEARNED_AT else x,
+        _as_text(rows[UNLEARNED_AT].x) if index > UNLEARNED_AT else x,
+    ]
+    return [dict(reversed(x.items()))], [between[index % len(between)]]
+
+
+def _as_text(x: Features) -> Features:
+    return dict.fromkeys(reversed(x), UNLEARNED_TEXT)
+
+
+def _new_names(rows: list[Example], index: int) -> tuple[list[Features], list[Features]]:
+    """Names that come later or never, in other orders, and before the first example of all."""
+    x = rows[index].x
+    ahead = {name: 0.25 for name, _ in reversed(LATE)}
+    before: list[Features] = [{f"new{index}": 0.75, **x}]
+    if index == 0:
+        before = [dict(list(x.items())[::-2]), {}, ahead, *before]
+    between: list[Features] = [
+        {**ahead, f"never{index}": 0.5},
+        {**x, **ahead},
+        {**x, next(iter(x)): f"text {index}"},
+    ]
+    return before, [between[index % len(between)]]
+
+
+def _outcomes(model: Any, task: Task, rows: list[Example], more: _More) -> Iterator[Answer | str]:
+    """What the model says of each example, and the names of what it raises instead."""
+    ask, teach = task.asker(model), task.teacher(model)
+
+    def attempt(x: Features) -> Answer | str:
+        try:
+            return ask(dict(x))
+        except Exception as error:
+            return type(error).__name__
+
+    for index, row in enumerate(rows):
+        before, between = more(rows, index)
+        for x in before:
+            attempt(x)
+        yield attempt(row.x)
+        if index == UNLEARNED_AT:
+            yield attempt({**row.x, UNLEARNED_NAME: 0.5})
+            yield attempt(_as_text(row.x))
+        for x in between:
+            attempt(x)
+        try:
+            teach(dict(row.x), row.y(task.name), None)
+        except Exception as error:
+            yield type(error).__name__
