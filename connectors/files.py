@@ -142,6 +142,8 @@ def file_sink(
     sink = (
         FileSink.for_row_format(_uri(path), Encoder.simple_string_encoder())
         .with_bucket_assigner(BucketAssigner.base_path_bucket_assigner())
+        # Flink looks at the interval once a minute, unless it is told to look as often as that.
+        .with_bucket_check_interval(roll_interval_ms)
         .with_output_file_config(config)
         .with_rolling_policy(
             RollingPolicy.default_rolling_policy(

@@ -9,11 +9,11 @@ from typing import Any, TextIO
 
 import msgspec
 
-from jobs.config import OUTPUTS, Config, FileInput, FileSink
+from jobs.config import OUTPUTS, Config, FileSink
 from jobs.deployments import deployments
 from jobs.errors import Failure
 from jobs.reading_files import records
-from jobs.starting import clear_outputs
+from jobs.starting import clear_outputs, require_built
 from operators.learning import Emit, Lane, Out, Output
 from operators.plain import FlowSettings, PlainFlow
 from state.artifacts import Manifest, write_artifact
@@ -74,8 +74,7 @@ def backtest(
     ConfigError, Failure
         The configuration cannot be used here; there is output already.
     """
-    if any(not isinstance(source, FileInput) for _, source in config.inputs()):
-        raise Failure("a backtest reads files: give the inputs as connector = \"file\"")
+    require_built(config)
     if save is not None and config.job.lane_by is not None:
         raise Failure("--save keeps one version, and with lane_by there is one a lane")
     clear_outputs(config, overwrite)

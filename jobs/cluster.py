@@ -13,7 +13,9 @@ Everything that it reads and writes lies under one folder:
 
 import fcntl
 import os
+import shlex
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -34,7 +36,7 @@ JOB_MANAGER = "jobmanager"
 _TASK_MANAGER = "taskmanager-"
 _MARK = "RIVERRUN_CLUSTER"
 _GRACE_S = 20.0
-_FOLDERS = ("conf", "log", "pids", "checkpoints", "savepoints", "tmp")
+_FOLDERS = ("log", "pids", "checkpoints", "savepoints", "tmp")
 
 
 class ClusterError(Failure):
@@ -139,9 +141,6 @@ class Cluster:
         with _one_at_a_time(folder):
             _refuse_unless_free(folder)
             rest_port, rpc_port = processes.free_port(port), processes.free_port()
-            for name in _FOLDERS:
-                (folder / name).mkdir(exist_ok=True)
-            environ = {**os.environ, **flink_environ()}
             local = launch.local_settings(
                 folder,
                 rest_port=rest_port,
@@ -149,17 +148,7 @@ class Cluster:
                 state_backend=state_backend,
                 memory=memory,
             )
-            _write_conf(folder, Path(environ["FLINK_CONF_DIR"]), {**local, **(settings or {})})
-            record = Record(
-                rest_port=rest_port,
-                mark=uuid.uuid4().hex,
-                memory={
-                    kind: launch.memory_arguments(kind, folder / "conf", environ)
-                    for kind in launch.KINDS
-                },
-            )
-            text = msgspec.json.format(msgspec.json.encode(record), indent=2)
-            (folder / "cluster.json").write_bytes(text + b"\n")
+            _lay_out(folder, rest_port, {**local, **(settings or {})})
             cluster = cls(folder)
             try:
                 cluster._spawn(JOB_MANAGER)
@@ -336,22 +325,26 @@ class Cluster:
         return self.folder / "pids" / f"{name}.json"
 
     def _registered(self) -> dict[str, Any]:
-        """Task manager -> its address, as the job manager has it; empty while it does not answer."""
+        """Task manager with a slot -> its address, as the job manager has it; empty without one."""
         try:
-            return {manager["id"]: manager["path"] for manager in self.rest.task_managers()}
+            managers = self.rest.task_managers()
         except Unreachable:
             return {}
+        return {each["id"]: each["path"] for each in managers if each["slotsNumber"]}
 
     def _wait_complete(self, timeout_s: float) -> None:
-        expected = len(self.task_manager_pids)
+        expected = {name for name in self._pids() if name != JOB_MANAGER}
 
         def complete() -> bool:
-            try:
-                return bool(self.rest.overview()["taskmanagers"] == expected)
-            except Unreachable:
-                return False
+            return self._answers() and expected <= self._registered().keys()
 
-        self._wait(complete, f"{expected} task managers registered at {self.url}", timeout_s)
+        self._wait(complete, f"{len(expected)} task managers at {self.url}", timeout_s)
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.rest.overview())
+        except Unreachable:
+            return False
 
     def _wait(self, condition: Callable[[], bool], what: str, timeout_s: float) -> None:
         """Wait, unless a process that runs now ends meanwhile."""
@@ -390,7 +383,7 @@ def _refuse_unless_free(folder: Path) -> None:
     if before._pids() or processes.marked(f"{_MARK}={before._record.mark}"):
         raise ClusterError(
             f"a cluster runs in {folder} ({before.url}); "
-            f"`riverrun cluster stop --dir {folder}` ends it"
+            f"`riverrun cluster stop --dir {shlex.quote(str(folder))}` ends it"
         )
     for name in before._processes():
         before._pid_file(name).unlink()
@@ -410,7 +403,21 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _write_conf(folder: Path, base: Path, settings: Mapping[str, str]) -> None:
-    """Make conf/ from the base configuration with `settings` over it."""
-    shutil.copytree(base, folder / "conf", dirs_exist_ok=True)
-    launch.write_settings(folder / "conf", {**launch.read_settings(base), **settings})
+def _lay_out(folder: Path, rest_port: int, settings: Mapping[str, str]) -> None:
+    """Write cluster.json and conf/, and make the other folders; all of it or, on a mistake, nothing."""
+    environ = {**os.environ, **flink_environ()}
+    base = Path(environ["FLINK_CONF_DIR"])
+    with tempfile.TemporaryDirectory() as draft:
+        conf = Path(draft, "conf")
+        shutil.copytree(base, conf)
+        launch.write_settings(conf, {**launch.read_settings(base), **settings})
+        record = Record(
+            rest_port=rest_port,
+            mark=uuid.uuid4().hex,
+            memory={kind: launch.memory_arguments(kind, conf, environ) for kind in launch.KINDS},
+        )
+        text = msgspec.json.format(msgspec.json.encode(record), indent=2)
+        (folder / "cluster.json").write_bytes(text + b"\n")
+        shutil.copytree(conf, folder / "conf", dirs_exist_ok=True)
+    for name in _FOLDERS:
+        (folder / name).mkdir(exist_ok=True)

@@ -13,7 +13,7 @@ from typing import Any, Final, get_args
 from msgspec import Struct
 
 from events.limits import FeatureType, Limits, Schema, UnknownFeatures
-from jobs import config_rules, secrets
+from jobs import config_rules, secret_values
 from jobs.durations import parse_duration
 from jobs.reading import Mistakes, Place, Reader, keys_of, nearest, shown
 from jobs.settings import (
@@ -323,7 +323,7 @@ class _Document:
         if not isinstance(value, str):
             return value
         missing = False
-        for name in secrets.references(value):
+        for name in secret_values.references(value):
             if key not in _PATHS | _FILLED_IN_LATER:
                 where = "only paths, topics, bootstrap_servers and properties may"
                 self._mistakes.add(place, f"uses ${{{name}}}; {where}")
@@ -334,7 +334,7 @@ class _Document:
                 missing = True
         if missing or key not in _PATHS or not value:
             return value
-        return self._path(secrets.resolve(value, self._environ))
+        return self._path(secret_values.resolve(value, self._environ))
 
     def _path(self, text: str) -> str:
         if "://" in text:

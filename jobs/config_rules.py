@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any, Final
 
-from jobs import secrets
+from jobs import secret_values
 from jobs.durations import format_duration
 from jobs.reading import Mistakes, Place, shown
 from jobs.settings import (
@@ -190,7 +190,7 @@ def _servers(
     place /= "bootstrap_servers"
     if servers is None or not mistakes.none_at(place):
         return
-    resolved = secrets.resolve(servers, environ)
+    resolved = secret_values.resolve(servers, environ)
     if not all(_SERVER.fullmatch(server.strip()) for server in resolved.split(",")):
         mistakes.add(place, f'is {shown(servers)}; "host:port" or "host:port,..." is expected')
 
@@ -199,7 +199,7 @@ def _topic(topic: str | None, place: Place, mistakes: Mistakes, environ: Mapping
     place /= "topic"
     if topic is None or not mistakes.none_at(place):
         return False
-    if _TOPIC.fullmatch(secrets.resolve(topic, environ)):
+    if _TOPIC.fullmatch(secret_values.resolve(topic, environ)):
         return True
     expected = "up to 249 letters, digits and . _ - are expected"
     mistakes.add(place, f"is {shown(topic)}; {expected}")

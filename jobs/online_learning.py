@@ -14,17 +14,19 @@ from pyflink.common import Configuration, Types
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
 
 from connectors import files, java_code, keying
-from jobs import code
+from jobs import shipping
 from jobs.config import load_config
-from jobs.settings import MAX_PARALLELISM, Config, FileInput, FileSink
+from jobs.settings import MAX_PARALLELISM, Config
+from jobs.starting import require_built
+from jobs.submitting import PARAMETER, published_models
 from jobs.deployments import deployments
 from operators.label_join import LabelJoin, OrderedLabelJoin
 from operators.learning import Deployment, Out
 from operators.online_model import OnlineModel, OrderedOnlineModel
-from state import names
+from state import names, snapshots
 from state.names import PICKLED, TEXT, Uid
 
-code.ship(LabelJoin, OrderedLabelJoin, OnlineModel, OrderedOnlineModel)
+shipping.ship(LabelJoin, OrderedLabelJoin, OnlineModel, OrderedOnlineModel)
 
 
 def build(env: StreamExecutionEnvironment, config: Config, models: list[Deployment]) -> None:
@@ -56,6 +58,7 @@ def build(env: StreamExecutionEnvironment, config: Config, models: list[Deployme
                 config.job.lane_by is not None,
                 config.job.live_lanes,
                 config.limits.raw_bytes,
+                snapshots.environment(),
             ),
             output_type=TEXT,
         )
@@ -132,6 +135,7 @@ def flink_environment(
     java_code.attach(env)
     env.set_parallelism(config.job.parallelism)
     env.set_max_parallelism(MAX_PARALLELISM)
+    env.get_config().set_global_job_parameters({PARAMETER: published_models(config.models)})
     return env
 
 
@@ -176,6 +180,7 @@ class OnlineLearning:
         self.config = (
             config if isinstance(config, Config) else load_config(config, model_given=given)
         )
+        require_built(self.config)
         self.deployments = deployments(self.config, model)
 
     def build(self, env: StreamExecutionEnvironment) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeGuard, TypeVar, get_type_hints
 import msgspec
 from msgspec import inspect
 
-from jobs import secrets
+from jobs import secret_values
 from jobs.durations import format_duration, parse_duration
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -161,7 +161,7 @@ class Reader:
                 raise ValueError(value)
             return msgspec.convert(value, hint)
         except ValueError:  # msgspec's own is one
-            seen = secrets.MASK if _is_secret(place) else shown(written)
+            seen = secret_values.MASK if _is_secret(place) else shown(written)
             self.mistakes.add(place, f"is {seen}; {expected} is expected")
             return None
 
@@ -172,7 +172,7 @@ def _is_typed(kind: inspect.Type) -> TypeGuard[inspect.DictType]:
 
 
 def _is_secret(place: Place) -> bool:
-    return place.path.startswith("properties.") and secrets.is_secret(place.path)
+    return place.path.startswith("properties.") and secret_values.is_secret(place.path)
 
 
 _WRONG: Final = object()

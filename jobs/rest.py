@@ -114,6 +114,13 @@ class Rest:
         """State, times and vertices of a job."""
         return self._call("GET", f"/jobs/{job_id}")
 
+    def parameters(self, job_id: str) -> dict[str, str]:
+        """The global job parameters that a job was submitted with."""
+        found: dict[str, str] = self._call("GET", f"/jobs/{job_id}/config")["execution-config"][
+            "user-config"
+        ]
+        return found
+
     def state(self, job_id: str) -> str:
         """`RUNNING`, `FINISHED` and so on."""
         state: str = self._call("GET", f"/jobs/{job_id}/status")["status"]

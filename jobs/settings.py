@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 from events.decode import Decoder
 from events.limits import Limits, Schema, TimeRange
 from events.messages import Label
-from jobs import secrets
+from jobs import secret_values
 from jobs.durations import format_duration
 from jobs.reading import NEVER, key_of
 from jobs.toml_text import dump_toml
@@ -240,7 +240,7 @@ class Config(Struct, frozen=True):
 
     def resolve(self, text: str, environ: Mapping[str, str] = os.environ) -> str:
         """A text of this configuration with environment variables filled in, for use at once."""
-        return secrets.resolve(text, environ)
+        return secret_values.resolve(text, environ)
 
     def to_public_dict(self) -> dict[str, Any]:
         """The configuration as it could stand in a file, defaults and all, secrets as `***`."""
@@ -278,7 +278,7 @@ def _public(section: Struct) -> dict[str, Any]:
             shown[key] = format_duration(value)
         elif key == "properties":
             if value:
-                shown[key] = secrets.mask_properties(value)
+                shown[key] = secret_values.mask_properties(value)
         elif isinstance(value, SnapshotSettings) and value.every is not None:
             shown[key] = {"every": value.every}
         elif isinstance(value, Struct):
@@ -290,7 +290,7 @@ def _public(section: Struct) -> dict[str, Any]:
 
 def _masked(value: Any) -> Any:
     if isinstance(value, str):
-        return secrets.mask(value)
+        return secret_values.mask(value)
     if isinstance(value, tuple):
         return [_masked(item) for item in value]
     return value

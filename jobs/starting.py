@@ -7,10 +7,35 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlparse
 
-from jobs.config import OUTPUTS, Config, FileSink
+from jobs.config import OUTPUTS, Config, ConfigError, FileSink
 from jobs.errors import Failure
 
 Start = Literal["new", "resume", "fresh"]
+
+
+def require_built(config: Config) -> None:
+    """Refuse what the configuration allows and this release does not do yet.
+
+    Raises
+    ------
+    ConfigError
+        With a line for each.
+    """
+    problems = []
+    if config.job.mode == "published":
+        problems.append('[job] mode = "published" is not built yet: use "live"')
+    if config.control is not None:
+        problems.append("[control] is not built yet: leave it out")
+    places = [(name, source) for name, source in config.inputs()]
+    places += [(output, sink) for output in OUTPUTS for sink in config.sinks(output)]
+    for name, place in places:
+        if place.connector == "kafka":
+            problems.append(f'[{name}] connector = "kafka" is not built yet: use "file"')
+    for output in ("control_acks", "versions"):
+        if config.sinks(output):
+            problems.append(f"[{output}] is not built yet: leave it out")
+    if problems:
+        raise ConfigError(problems)
 
 
 def checkpoints(config: Config) -> list[Path]:
@@ -54,6 +79,7 @@ def prepare_start(config: Config, start: Start, overwrite: bool = False) -> str 
     Failure
         There is something that this start would spoil, or nothing to resume.
     """
+    require_built(config)
     found = checkpoints(config)
     if start == "resume":
         if overwrite:

@@ -11,9 +11,10 @@ import math
 from typing import Any, NamedTuple, NoReturn
 
 import msgspec
+from river import base
 
 from models import allowlist, trial
-from models.allowlist import Allowed
+from models.allowlist import LABEL_KEYED, Allowed
 from models.ordering import select_in_order
 
 Spec = dict[str, Any]
@@ -270,8 +271,6 @@ class _Maker:
 
     def model(self, spec: Spec) -> Any:
         """The estimator, or None if there are problems."""
-        from river import base
-
         made = self.make(spec, "")
         if made is not None:
             self._require(made, (base.Estimator,), "is no model, only a part of one", "")
@@ -285,16 +284,16 @@ class _Maker:
             return self._composed("union", value, path)
         allowed = allowlist.find(value["class"])
         before = len(self.problems)
-        args = [
-            self._value(given, _join(path, f"args[{index}]"))
-            for index, given in enumerate(value.get("args", ()))
-        ]
-        params = {
-            name: _label_keys(given)
-            if (allowed.name, name) in allowlist.LABEL_KEYED and isinstance(given, dict)
-            else self._value(given, _join(path, f"params.{_shown(name)}"))
-            for name, given in value.get("params", {}).items()
-        }
+        in_order = list(allowed.parameters)
+        args = []
+        for index, given in enumerate(value.get("args", ())):
+            # The last one, *args, takes the rest.
+            labels = (allowed.name, in_order[min(index, len(in_order) - 1)]) in LABEL_KEYED
+            args.append(self._value(given, _join(path, f"args[{index}]"), labels))
+        params = {}
+        for name, given in value.get("params", {}).items():
+            labels = (allowed.name, name) in LABEL_KEYED
+            params[name] = self._value(given, _join(path, f"params.{_shown(name)}"), labels)
         if len(self.problems) > before:
             return None
         made = self._call(allowed.cls, args, params, allowed.name, path)
@@ -302,19 +301,20 @@ class _Maker:
             select_in_order(made, args)
         return made
 
-    def _value(self, value: Any, path: str) -> Any:
+    def _value(self, value: Any, path: str, label_keys: bool = False) -> Any:
         if is_spec(value):
             return self.make(value, path)
         if isinstance(value, dict):
             return {
-                key: self._value(inner, _join(path, _shown(key))) for key, inner in value.items()
+                _label(key) if label_keys else key: self._value(inner, _join(path, _shown(key)))
+                for key, inner in value.items()
             }
         if isinstance(value, list):
             return [self._value(inner, f"{path}[{index}]") for index, inner in enumerate(value)]
         return value
 
     def _composed(self, kind: str, value: Spec, path: str) -> Any:
-        from river import base, compose
+        from river import compose
 
         features = (base.Transformer, base.SupervisedTransformer)
         before = len(self.problems)
@@ -351,16 +351,13 @@ class _Maker:
             return None
 
 
-def _label_keys(given: Spec) -> dict[Any, Any]:
-    """Labels as they are learned, for keys as JSON has them: "true" -> True, "3" -> 3, "a" -> "a"."""
-    result: dict[Any, Any] = {}
-    for key, value in given.items():
-        try:
-            label = msgspec.json.decode(key)
-        except msgspec.DecodeError:
-            label = key
-        result[label if isinstance(label, (bool, int, float)) else key] = value
-    return result
+def _label(key: str) -> Any:
+    """A label as it is learned, of a key as JSON has it: "true" -> True, "3" -> 3, "a" -> "a"."""
+    try:
+        label = msgspec.json.decode(key)
+    except msgspec.DecodeError:
+        return key
+    return label if isinstance(label, (bool, int, float)) else key
 
 
 # Storing

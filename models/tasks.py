@@ -312,9 +312,12 @@ def takes_weight(model: Any) -> bool:
     parameter `w`.
     """
     model = last_step(model)
-    if "w" in inspect.signature(type(model).learn_one).parameters:
-        return True
     kind = type(model)
+    learn_one = getattr(kind, "learn_one", None)
+    if learn_one is None:  # a wrapper can be given anything
+        return False
+    if "w" in inspect.signature(learn_one).parameters:
+        return True
     if kind.__module__.startswith("river.") and kind.__name__ in _PASS_WEIGHT_ON:
         return takes_weight(model._wrapped_model)
     return False

@@ -41,10 +41,12 @@ class LabelJoin(KeyedProcessFunction):
 
     def open(self, runtime_context: RuntimeContext) -> None:
         self._held = runtime_context.get_state(names.HELD)
+        self._records = 0
         self._pending = 0
         self._counts = dict.fromkeys(("duplicates", "timeouts", "unlabelled", "corrections"), 0)
         self._dead = dict.fromkeys(Reason, 0)
         metrics = runtime_context.get_metrics_group()
+        metrics.gauge("records", lambda: self._records)
         metrics.gauge("pending_transactions", lambda: self._pending)
         for count in self._counts:
             metrics.gauge(count, lambda count=count: self._counts[count])
@@ -52,6 +54,7 @@ class LabelJoin(KeyedProcessFunction):
             metrics.gauge(f"dead_letters_{reason}", lambda reason=reason: self._dead[reason])
 
     def process_element(self, value: tuple[Any, ...], ctx: Any) -> Iterator[Any]:
+        self._records += 1
         decoded = self._decode(value, ctx.get_current_key())
         origin = Origin(*value[2:])
         if isinstance(decoded, Rejected):

@@ -172,7 +172,7 @@ class LiveModel:
 
     def apply(self, entry: Entry) -> None:
         """Repeat what an entry did to the model."""
-        if entry.features is None:
+        if entry.kind not in ("example", "request"):
             return
         features = decode_features(bytes(entry.features))
         if entry.kind == "request":

@@ -9,6 +9,7 @@ from pyflink.datastream import KeyedProcessFunction, OutputTag, RuntimeContext
 from events.reasons import Reason
 from operators.learning import Deployment, Lane, Out, Output, Stats
 from state import names
+from state.snapshots import environment
 
 _SIDE: dict[Output, OutputTag] = {
     "evaluations": names.EVALUATIONS,
@@ -94,6 +95,8 @@ class OnlineModel(KeyedProcessFunction):
     ----------
     live_lanes : int
         How many lanes' models are alive in memory at once; the others are in state only.
+    submitted_under : dict
+        `state.snapshots.environment()` of the client.
     """
 
     def __init__(
@@ -103,7 +106,9 @@ class OnlineModel(KeyedProcessFunction):
         laned: bool,
         live_lanes: int,
         raw_bytes: int,
+        submitted_under: dict[str, str],
     ) -> None:
+        self._submitted_under = submitted_under
         self._deployments = deployments
         self._out = out
         self._laned = laned
@@ -111,6 +116,7 @@ class OnlineModel(KeyedProcessFunction):
         self._raw_bytes = raw_bytes
 
     def open(self, runtime_context: RuntimeContext) -> None:
+        self._check_environment()
         self._store = KeyedStore(runtime_context)
         self._lanes: OrderedDict[str | None, Lane] = OrderedDict()
         self._emitted: list[Any] = []
@@ -128,6 +134,16 @@ class OnlineModel(KeyedProcessFunction):
             metrics.gauge(
                 f"dead_letters_{reason}", lambda reason=reason: stats.dead_letters[reason]
             )
+
+    def _check_environment(self) -> None:
+        """A task manager keeps the libraries that it has imported, whatever is installed since."""
+        for name, found in environment().items():
+            wanted = self._submitted_under[name]
+            if name != "machine" and found != wanted:
+                raise RuntimeError(
+                    f"this task manager runs {name} {found}, the job was submitted with {wanted}: "
+                    "start new task managers"
+                )
 
     def process_element(self, value: tuple[Any, ...], ctx: Any) -> Iterable[Any]:
         self._lane(ctx).handle(value)

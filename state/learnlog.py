@@ -12,6 +12,9 @@ from msgspec import Raw, Struct
 Kind = Literal["example", "control", "environment", "request"]
 
 
+NO_FEATURES = Raw(b"null")
+
+
 class Entry(Struct, frozen=True):
     """One step of a model; `n` counts the examples after it.
 
@@ -25,7 +28,7 @@ class Entry(Struct, frozen=True):
     lane: str | None
     n: int
     id: str | None = None
-    features: Raw | None = None
+    features: Raw = NO_FEATURES
     label: bool | int | float | str | None = None
     weight: float | None = None
     source: str | None = None

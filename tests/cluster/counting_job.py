@@ -1,7 +1,7 @@
 """A job without an end: counts the digits that it draws, in keyed state.
 
-What it counts is no matter; it is there to run, checkpoint, fail over and be stopped. The first
-argument is its name, the second how many records it makes in a second.
+What it counts is no matter; it is there to run, checkpoint, fail over and be stopped. Arguments:
+its name, the records it draws in a second, and optionally how many of a digit it bears.
 """
 
 import sys
@@ -16,19 +16,24 @@ from pyflink.table import StreamTableEnvironment
 class Count(KeyedProcessFunction):  # type: ignore[misc]
     """How often this digit has come."""
 
+    def __init__(self, most: int) -> None:
+        self.most = most
+
     def open(self, runtime_context: RuntimeContext) -> None:
         self.count = runtime_context.get_state(ValueStateDescriptor("count-v1", Types.LONG()))
         self.counted = runtime_context.get_metrics_group().counter("counted")
 
     def process_element(self, value: int, ctx: KeyedProcessFunction.Context) -> Iterator[int]:
         count = (self.count.value() or 0) + 1
+        if count > self.most:
+            raise ValueError(f"more than {self.most} of {value}")
         self.count.update(count)
         self.counted.inc()
         yield count
 
 
-def main(name: str, per_second: int) -> None:
-    """Submit the job; it runs until it is stopped."""
+def main(name: str, per_second: int, most: int = 1_000_000_000) -> None:
+    """Submit the job."""
     env = StreamExecutionEnvironment.get_execution_environment()
     env.set_parallelism(1)
     env.enable_checkpointing(500)
@@ -41,12 +46,13 @@ def main(name: str, per_second: int) -> None:
     counts = (
         digits.map(lambda row: row[0], output_type=Types.INT())
         .key_by(lambda n: n, key_type=Types.INT())
-        .process(Count(), output_type=Types.LONG())
+        .process(Count(most), output_type=Types.LONG())
         .name("count digits")
+        .disable_chaining()
     )
     counts.filter(lambda count: False).print()
     env.execute(name)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], *map(int, sys.argv[2:]))

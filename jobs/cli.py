@@ -1,0 +1,195 @@
+"""The command line: it parses and prints; the work is in functions that tests call, too.
+
+A command `riverrun NAME` is one function here over one module, `jobs/NAME.py` or the like. It
+imports that module itself where that takes long, so that `riverrun --help` answers at once. What
+goes wrong is raised as `Failure` or `ConfigError`; nothing here catches it but `main`.
+
+Exit codes: 0 fine, 1 failed, 2 wrong usage or configuration, 130 interrupted.
+"""
+
+import platform
+import shlex
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+
+from jobs.cluster import Cluster, Status
+from jobs.config import ConfigError
+from jobs.errors import Failure
+from jobs.launch import StateBackend
+
+app = typer.Typer(
+    name="riverrun",
+    help="Online machine learning on Apache Flink, in Python, with River.",
+    epilog="Example: riverrun cluster start --dir my-cluster",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+# Paths and messages are data: no markup in them, and a script that reads lines gets them unwrapped.
+out = Console(markup=False, highlight=False, soft_wrap=True)
+err = Console(markup=False, highlight=False, soft_wrap=True, stderr=True)
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for a script to read.")]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Parameters
+    ----------
+    argv
+        Without the program's name; None takes the process's own.
+
+    Returns
+    -------
+    int
+        The exit code.
+    """
+    try:
+        app(args=None if argv is None else list(argv), prog_name="riverrun")
+    except SystemExit as exit_:
+        return exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
+    except ConfigError as error:
+        for problem in error.problems:
+            err.print(problem)
+        return 2
+    except Failure as error:
+        err.print(f"riverrun: {error}")
+        return 1
+    return 0
+
+
+def print_json(value: object) -> None:
+    """Print one JSON document on one line."""
+    out.print(msgspec.json.encode(value).decode())
+
+
+def _print_version(wanted: bool) -> None:
+    if not wanted:
+        return
+    parts = [f"{name} {version(name)}" for name in ("apache-flink", "river")]
+    python = f"Python {platform.python_version()}"
+    out.print(f"riverrun {version('riverrun')} ({', '.join([*parts, python])})")
+    raise typer.Exit
+
+
+@app.callback()
+def riverrun(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print versions and exit."
+        ),
+    ] = False,
+) -> None:
+    """Online machine learning on Apache Flink, in Python, with River."""
+
+
+cluster_app = typer.Typer(
+    name="cluster",
+    help="A standalone Flink on this machine, with everything under one folder.",
+    no_args_is_help=True,
+)
+app.add_typer(cluster_app, epilog="Example: riverrun cluster start --dir my-cluster")
+
+Folder = Annotated[Path, typer.Option("--dir", metavar="FOLDER", help="The cluster's folder.")]
+
+
+@cluster_app.command(
+    "start",
+    epilog="Example: riverrun cluster start --dir my-cluster --task-managers 2 --port 8081",
+)
+def cluster_start(
+    folder: Folder,
+    task_managers: Annotated[int, typer.Option(min=0, help="Processes of one slot each.")] = 1,
+    port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help="REST API and web UI.", show_default="a free port"),
+    ] = None,
+    state_backend: Annotated[StateBackend, typer.Option(help="Where state is held.")] = "heap",
+    memory: Annotated[
+        str, typer.Option(metavar="SIZE", help="Of each task manager's process, without models.")
+    ] = "1g",
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("-D", metavar="KEY=VALUE", help="A setting of Flink's; may be repeated."),
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Start a job manager and task managers, bound to 127.0.0.1, and wait until they are ready."""
+    settings = dict(_key_and_value(text) for text in setting or [])
+    with err.status("starting Flink"):
+        cluster = Cluster.start(
+            folder,
+            task_managers=task_managers,
+            port=port,
+            state_backend=state_backend,
+            memory=memory,
+            settings=settings,
+        )
+    if json:
+        print_json(_as_json(cluster.status()))
+        return
+    out.print(f"Flink runs at {cluster.url} with {task_managers} task managers of one slot")
+    stop = f"riverrun cluster stop --dir {shlex.quote(str(folder))}"
+    out.print(f"`{stop}` ends it; logs are in {cluster.folder / 'log'}")
+
+
+@cluster_app.command("stop", epilog="Example: riverrun cluster stop --dir my-cluster")
+def cluster_stop(folder: Folder) -> None:
+    """End every process of a cluster; checkpoints, savepoints and logs stay."""
+    with err.status("stopping Flink"):
+        killed = Cluster(folder).stop()
+    for name in killed:
+        err.print(f"{name} did not end when asked to and was killed")
+    out.print(f"stopped; checkpoints, savepoints and logs are in {folder}")
+
+
+@cluster_app.command("status", epilog="Example: riverrun cluster status --dir my-cluster --json")
+def cluster_status(folder: Folder, json: JsonFlag = False) -> None:
+    """Say what runs; exit code 1 unless everything that was started does."""
+    status = Cluster(folder).status()
+    if json:
+        print_json(_as_json(status))
+    else:
+        out.print(status.url)
+        if status.job_manager is not None:
+            out.print(f"job manager      pid {status.job_manager}")
+        for number, pid in status.task_managers.items():
+            out.print(f"task manager {number:<3} pid {pid}")
+        for name in status.lost:
+            out.print(f"{name} has ended; its log is {status.folder}/log/{name}.log")
+        if status.registered is not None:
+            out.print(
+                f"{status.registered} task managers registered, {status.free_slots} slots free, "
+                f"{status.running_jobs} jobs running"
+            )
+        elif status.job_manager is None and not status.task_managers:
+            out.print("stopped")
+        else:
+            out.print("the job manager does not answer")
+    if not status.sound:
+        raise typer.Exit(1)
+
+
+def _as_json(status: Status) -> dict[str, object]:
+    return {**msgspec.structs.asdict(status), "sound": status.sound}
+
+
+def _key_and_value(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise typer.BadParameter(f"{text!r} is not KEY=VALUE", param_hint="-D")
+    return key, value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,267 @@
+"""The commands of a job: run, backtest, check, dead-letters, submit, upgrade, status, demo."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from jobs.cli import JsonFlag, app, err, out, print_json
+from jobs.config import Config, load_config
+from jobs.errors import Failure
+from jobs.starting import Start
+
+ConfigFile = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="The job's TOML file.", exists=True, dir_okay=False)
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Begin anew; checkpoints are set aside.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Delete output files of other runs.")]
+Url = Annotated[str, typer.Option(metavar="URL", help="Flink's REST address.")]
+
+
+@app.command(epilog="Example: riverrun run examples/phishing/job.toml")
+def run(
+    config: ConfigFile,
+    resume: Resume = False,
+    fresh: Fresh = False,
+    overwrite: Overwrite = False,
+    web_ui: Annotated[bool, typer.Option("--web-ui", help="Say where Flink's web UI is.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Run the job here, on an embedded Flink, until its input ends or Ctrl-C."""
+    from jobs import running
+    from jobs.summary import print_summary, summarize
+
+    loaded = load_config(config)
+    start = _start(resume, fresh)
+    begun = time.monotonic()
+    with _progress() as progress:
+        task = progress.add_task("starting Flink", total=None)
+
+        def show(so_far: running.Running) -> None:
+            rate = so_far.records / (time.monotonic() - begun)
+            text = (
+                f"{so_far.records:,} records, {so_far.predictions:,} predictions, "
+                f"{so_far.labelled:,} labelled, {rate:,.0f} records/s"
+            )
+            progress.update(task, description=text)
+
+        ended = running.run(
+            loaded,
+            start=start,
+            overwrite=overwrite,
+            on_web_ui=(lambda url: err.print(f"web UI: {url}")) if web_ui else None,
+            progress=show,
+        )
+    summary = summarize(loaded)
+    if json:
+        print_json(summary)
+    else:
+        print_summary(summary, out)
+    if not ended:
+        err.print(f"interrupted; riverrun run {config} --resume goes on")
+        raise typer.Exit(130)
+
+
+@app.command(epilog="Example: riverrun backtest job.toml --save fraud.rrv")
+def backtest(
+    config: ConfigFile,
+    overwrite: Overwrite = False,
+    save: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.rrv", help="Keep the champion's last version as an artifact."),
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Run the same job in plain Python, without a JVM, over files that end."""
+    from jobs import backtest as backtesting
+    from jobs.summary import print_summary, summarize
+
+    loaded = load_config(config)
+    with _progress() as progress:
+        task = progress.add_task("reading", total=None)
+
+        def show(flow: Any) -> None:
+            text = f"{flow.records:,} records, {flow.stats.predictions:,} predictions"
+            progress.update(task, description=text)
+
+        backtesting.backtest(loaded, overwrite=overwrite, save=save, progress=show)
+    summary = summarize(loaded)
+    if json:
+        print_json(summary)
+        return
+    print_summary(summary, out)
+    if save is not None:
+        out.print(f"the champion's last version is in {save}")
+
+
+@app.command(epilog="Example: riverrun check job.toml --sample 100")
+def check(
+    config: ConfigFile,
+    sample: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Also run N real records through it.")
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Validate a configuration and print it, defaults filled in and secrets masked."""
+    from jobs import checking
+    from jobs.deployments import deployments
+
+    loaded = load_config(config)
+    deployments(loaded)
+    noticed = list(checking.warnings(loaded))
+    tried = None if sample is None else checking.try_sample(loaded, sample)
+    if json:
+        print_json({"config": loaded.to_public_dict(), "warnings": noticed, "sample": tried})
+        return
+    out.print(loaded.to_public_toml())
+    for warning in noticed:
+        err.print(f"warning: {warning}")
+    if tried is None:
+        return
+    out.print(
+        f"{tried.records:,} records: {tried.predictions:,} predictions, {tried.learned:,} learned"
+    )
+    for reason, (count, first) in tried.dead_letters.items():
+        out.print(f"{count:,} dead letters {reason}, the first at {first.position}: {first.detail}")
+
+
+letters_app = typer.Typer(
+    name="dead-letters", help="Records that were refused.", no_args_is_help=True
+)
+app.add_typer(letters_app, epilog="Example: riverrun dead-letters list job.toml --reason bad_ts")
+ReasonOption = Annotated[
+    str | None, typer.Option("--reason", metavar="REASON", help="Only those; docs/formats.md.")
+]
+
+
+@letters_app.command("list", epilog="Example: riverrun dead-letters list job.toml")
+def letters_list(config: ConfigFile, reason: ReasonOption = None, json: JsonFlag = False) -> None:
+    """Print dead letters, a line each: position, reason, detail."""
+    from jobs.dead_letters import dead_letters
+
+    for letter in dead_letters(load_config(config), _known(reason)):
+        if json:
+            print_json(letter)
+        else:
+            model = f" {letter.model}" if letter.model else ""
+            out.print(f"{letter.position} {letter.stage}{model} {letter.reason}: {letter.detail}")
+
+
+@letters_app.command(
+    "replay",
+    epilog="Example: riverrun dead-letters replay job.toml --reason late_label --out again.jsonl",
+)
+def letters_replay(
+    config: ConfigFile,
+    target: Annotated[Path, typer.Option("--out", metavar="FILE", help="A file to be made.")],
+    reason: ReasonOption = None,
+) -> None:
+    """Write the refused records to a new file; put it where an input reads."""
+    from jobs import dead_letters
+
+    loaded = load_config(config)
+    letters = dead_letters.dead_letters(loaded, _known(reason))
+    written, left_out = dead_letters.replay(letters, target, loaded.limits.raw_bytes)
+    out.print(f"{written:,} records written to {target}")
+    if left_out:
+        err.print(f"{left_out:,} left out: cut at [limits] raw_bytes, or without a value")
+
+
+@app.command(epilog="Example: riverrun submit job.toml --url http://127.0.0.1:8081")
+def submit(
+    config: ConfigFile,
+    url: Url = "http://127.0.0.1:8081",
+    resume: Resume = False,
+    fresh: Fresh = False,
+    overwrite: Overwrite = False,
+    savepoint: Annotated[
+        str | None, typer.Option("--from", metavar="SAVEPOINT", help="Start from this savepoint.")
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Start the job on a cluster and wait until it runs."""
+    from jobs import submitting
+    from jobs.rest import Rest
+
+    loaded = load_config(config)
+    with err.status("submitting"):
+        job_id = submitting.submit(
+            loaded,
+            config,
+            Rest(url),
+            start=_start(resume, fresh),
+            overwrite=overwrite,
+            savepoint=savepoint,
+        )
+    if json:
+        print_json({"job": job_id, "url": url})
+    else:
+        out.print(f"job {job_id} runs: {url}/#/job/running/{job_id}/overview")
+
+
+@app.command(epilog="Example: riverrun upgrade job.toml --url http://127.0.0.1:8081")
+def upgrade(config: ConfigFile, url: Url = "http://127.0.0.1:8081", json: JsonFlag = False) -> None:
+    """Stop the job with a savepoint and start this code and configuration from it."""
+    from jobs import submitting
+    from jobs.rest import Rest
+
+    loaded = load_config(config)
+    with err.status("upgrading"):
+        job_id, savepoint = submitting.upgrade(loaded, config, Rest(url))
+    if json:
+        print_json({"job": job_id, "savepoint": savepoint, "url": url})
+    else:
+        out.print(f"job {job_id} runs from {savepoint}")
+
+
+@app.command(epilog="Example: riverrun status job.toml --json")
+def status(config: ConfigFile, url: Url = "http://127.0.0.1:8081", json: JsonFlag = False) -> None:
+    """Say how the job is; exit code 1 unless it runs or has finished."""
+    from jobs import submitting
+    from jobs.rest import Rest
+
+    found = submitting.status(load_config(config), Rest(url))
+    if json:
+        print_json(found)
+    else:
+        out.print(f"{found.name} {found.state}, job {found.id}")
+        out.print(f"last checkpoint: {found.last_checkpoint or 'none yet'}")
+        if found.restarts:
+            out.print(f"{found.restarts} restarts, the last because of: {found.failure}")
+        for name, value in found.metrics.items():
+            out.print(f"{name.replace('_', ' ')}: {value:,}")
+        for reason, count in found.dead_letters.items():
+            out.print(f"dead letters {reason}: {count:,}")
+    if found.state not in ("RUNNING", "FINISHED"):
+        raise typer.Exit(1)
+
+
+def _start(resume: bool, fresh: bool) -> Start:
+    if resume and fresh:
+        raise typer.BadParameter("give one of --resume and --fresh")
+    return "resume" if resume else "fresh" if fresh else "new"
+
+
+def _known(reason: str | None) -> str | None:
+    from events.reasons import Reason
+
+    if reason is not None and reason not in set(Reason):
+        raise Failure(f"no reason {reason!r}; there are {', '.join(Reason)}")
+    return reason
+
+
+def _progress() -> Progress:
+    """On standard error, and silent where that is no terminal."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    )

@@ -1,0 +1,258 @@
+"""`riverrun submit`, `upgrade` and `status`: this job on a cluster that runs already."""
+
+import difflib
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from jobs import environment, launch
+from jobs.config import Config, ModelConfig
+from jobs.errors import Failure
+from jobs.rest import TERMINAL_STATES, Job, Rest, RestError
+from jobs.starting import Start, prepare_start
+from jobs.waiting import wait_until
+
+PARAMETER = "riverrun.models"
+_RUNS = "RUNNING"
+_SUBMITTED = re.compile(r"JobID ([0-9a-f]{32})")
+_SCRIPT = Path(__file__).with_name("online_learning.py")
+
+
+class JobStatus(Struct, frozen=True):
+    """How a job is; times in ms since the epoch.
+
+    Attributes
+    ----------
+    restarts : int
+        Since it was submitted; `failure` is the cause of the newest.
+    metrics : dict
+        Totals since the operators were last restored.
+    dead_letters : dict
+        Reason -> how many, likewise.
+    """
+
+    id: str
+    name: str
+    state: str
+    started: int
+    last_checkpoint: str | None
+    last_checkpoint_at: int | None
+    restarts: int
+    failure: str | None
+    metrics: dict[str, int]
+    dead_letters: dict[str, int]
+
+
+def submit(
+    config: Config,
+    path: Path,
+    rest: Rest,
+    *,
+    start: Start = "new",
+    overwrite: bool = False,
+    savepoint: str | None = None,
+    timeout_s: float = 180.0,
+) -> str:
+    """Start the job on a cluster and wait until it runs.
+
+    Parameters
+    ----------
+    path : path
+        The file that `config` was read from: the cluster's client reads it again.
+    savepoint : str, optional
+        Start from it instead; `start` and `overwrite` do not matter then.
+
+    Returns
+    -------
+    str
+        The job's id.
+
+    Raises
+    ------
+    Failure
+        A job of this name runs already, there is something that this start would spoil, or the job
+        did not come up; the text says why.
+    """
+    running = rest.job_by_name(config.job.name)
+    if running is not None and running.state not in TERMINAL_STATES:
+        raise Failure(f"job {config.job.name!r} runs already, as {running.id}: upgrade it")
+    restored = savepoint or prepare_start(config, start, overwrite)
+    job_id = _flink_run(path, rest, restored)
+    _wait_until_it_runs(rest, job_id, timeout_s)
+    return job_id
+
+
+def upgrade(config: Config, path: Path, rest: Rest, *, timeout_s: float = 180.0) -> tuple[str, str]:
+    """Stop the job with a savepoint and start this code and configuration from it.
+
+    The job is not drained: open transactions go on as they were.
+
+    Returns
+    -------
+    (str, str)
+        The new job's id and the savepoint.
+
+    Raises
+    ------
+    Failure
+        No such job runs; a model's spec differs from the one that runs (then nothing was stopped);
+        or the new job did not come up, and the text says how to go back to the savepoint.
+    """
+    job = _running(rest, config.job.name)
+    changed = list(_changed_specs(_models_of(rest, job.id), config.models))
+    if changed:
+        raise Failure("\n".join([*changed, _CHOICES]))
+    folder = Path(config.job.checkpoint_dir, "savepoints").absolute().as_uri()
+    savepoint = rest.stop_with_savepoint(job.id, folder, timeout_s=timeout_s)
+    rest.wait_for(job.id, {"FINISHED"}, timeout_s=timeout_s)
+    try:
+        new = submit(config, path, rest, savepoint=savepoint, timeout_s=timeout_s)
+    except Failure as error:
+        raise Failure(
+            f"{error}\nthe old job has stopped; its savepoint is {savepoint}\n"
+            f"to go back: with the old code, riverrun submit {path} --from {savepoint}"
+        ) from error
+    return new, savepoint
+
+
+_CHOICES = """nothing was stopped. A model that runs keeps its spec; choose one:
+  give the new spec a new name in [[models]], beside the old one: both run, from this upgrade on
+  put the old spec back, and upgrade
+  begin anew with riverrun submit --fresh, after the job was stopped"""
+
+
+def status(config: Config, rest: Rest) -> JobStatus:
+    """How the job of this name is.
+
+    Raises
+    ------
+    Failure
+        The cluster knows none.
+    """
+    job = rest.job_by_name(config.job.name)
+    if job is None:
+        raise Failure(f"no job {config.job.name!r} at {rest.url}")
+    completed = (rest.checkpoints(job.id).get("latest") or {}).get("completed") or {}
+    found = rest.metrics(job.id, _METRICS) if job.state not in TERMINAL_STATES else {}
+    totals: dict[str, int] = {}
+    for metrics in found.values():
+        for name, value in metrics.items():
+            totals[name] = totals.get(name, 0) + int(value)
+    return JobStatus(
+        job.id,
+        job.name,
+        job.state,
+        job.started,
+        completed.get("external_path"),
+        completed.get("latest_ack_timestamp"),
+        rest.restarts(job.id),
+        rest.failure(job.id),
+        {name: totals[name] for name in _TOTALS if name in totals},
+        {
+            name.removeprefix(_DEAD): value
+            for name, value in totals.items()
+            if name.startswith(_DEAD) and value
+        },
+    )
+
+
+_DEAD = "dead_letters_"
+_TOTALS = ("records", "predictions", "examples", "evaluations", "pending_transactions")
+
+
+def _metric_names() -> tuple[str, ...]:
+    from events.reasons import Reason
+
+    return (*_TOTALS, *(f"{_DEAD}{reason}" for reason in Reason))
+
+
+_METRICS = _metric_names()
+
+
+def published_models(models: tuple[ModelConfig, ...]) -> str:
+    """What a running job tells of its models, for a later upgrade to compare."""
+    return msgspec.json.encode(
+        {model.name: {"task": model.task, "spec": model.spec} for model in models}
+    ).decode()
+
+
+def _running(rest: Rest, name: str) -> Job:
+    job = rest.job_by_name(name)
+    if job is None or job.state in TERMINAL_STATES:
+        raise Failure(f"no job {name!r} runs at {rest.url}: submit it")
+    return job
+
+
+def _models_of(rest: Rest, job_id: str) -> dict[str, Any]:
+    parameters = rest.parameters(job_id)
+    if PARAMETER not in parameters:
+        raise Failure(f"job {job_id} is not one of riverrun's")
+    models: dict[str, Any] = msgspec.json.decode(parameters[PARAMETER])
+    return models
+
+
+def _changed_specs(running: dict[str, Any], models: tuple[ModelConfig, ...]) -> Any:
+    """A diff for each model whose task or spec is another than that of the running one."""
+    for model in models:
+        new = msgspec.json.decode(published_models((model,)))[model.name]
+        old = running.get(model.name, new)
+        if new != old:
+            yield f"[[models]] {model.name} differs from the model that runs:"
+            yield from difflib.unified_diff(
+                _lines(old), _lines(new), "running", "configured", lineterm="", n=1
+            )
+
+
+def _lines(value: Any) -> list[str]:
+    return msgspec.json.format(msgspec.json.encode(value)).decode().splitlines()
+
+
+def _flink_run(path: Path, rest: Rest, restored: str | None) -> str:
+    environ = {**os.environ, **environment.flink_environ()}
+    command = [
+        *launch.client_command(environ),
+        "run",
+        "--detached",
+        "--jobmanager",
+        rest.url.removeprefix("http://"),
+        *(["--fromSavepoint", restored] if restored else []),
+        "-pyclientexec",
+        sys.executable,
+        "-py",
+        str(_SCRIPT),
+        "--config",
+        str(path.absolute()),
+    ]
+    done = subprocess.run(
+        command, env=environ, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    found = _SUBMITTED.search(done.stdout)
+    if done.returncode != 0 or found is None:
+        said = (done.stdout + done.stderr).strip().splitlines()
+        raise Failure("flink run failed:\n" + "\n".join(said[-15:]))
+    return found[1]
+
+
+def _wait_until_it_runs(rest: Rest, job_id: str, timeout_s: float) -> None:
+    """Until every subtask runs; a job that fails instead is cancelled, for it would go on failing."""
+
+    def settled() -> str | None:
+        job = rest.job(job_id)
+        tasks = {vertex["status"] for vertex in job["vertices"]}
+        if job["state"] == "FINISHED" or tasks <= {"RUNNING", "FINISHED"}:
+            return _RUNS
+        return rest.failure(job_id)
+
+    outcome = wait_until(settled, f"job {job_id} to run", timeout_s=timeout_s)
+    if outcome != _RUNS:
+        try:
+            rest.cancel(job_id)
+        except RestError:
+            pass  # it has ended by itself
+        raise Failure(f"job {job_id} does not come up: {outcome}")

@@ -1,0 +1,109 @@
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jobs import processes
+from jobs.errors import Failure
+from jobs.processes import Process
+from jobs.waiting import wait_until
+
+SLEEPER = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
+IGNORE_SIGTERM = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+STUBBORN = [*SLEEPER[:2], IGNORE_SIGTERM + SLEEPER[2]]
+READER = "import sys, time; print(repr(sys.stdin.read()), flush=True); time.sleep(600)"
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[object]:
+    """Starts a process and waits until it says that it is up; all are gone after the test."""
+    started = []
+
+    def start(command: list[str], **environ: str) -> Process:
+        output = tmp_path / f"{len(started)}.out"
+        process = processes.spawn(
+            command, env={**os.environ, **environ}, cwd=tmp_path, output=output
+        )
+        started.append(process)
+        wait_until(lambda: output.read_text(), "first output", timeout_s=20)
+        return process
+
+    yield start
+    for process in started:
+        processes.kill(process)
+
+
+def test_a_process_has_a_session_of_its_own_and_no_input(start):
+    process = start([*SLEEPER[:2], READER])
+    assert os.getsid(process.pid) == process.pid != os.getsid(0)
+
+
+def test_an_ended_process_is_not_alive_although_nobody_waited_for_it(start):
+    process = start(SLEEPER)
+    assert processes.alive(process)
+    processes.kill(process)
+    assert not processes.alive(process)
+
+
+def test_a_process_that_ignores_sigterm_is_killed_and_named(start):
+    gentle, stubborn = start(SLEEPER), start(STUBBORN)
+    assert processes.end([gentle, stubborn], grace_s=0.5) == [stubborn]
+    assert not processes.alive(gentle)
+    assert not processes.alive(stubborn)
+
+
+def test_a_pid_that_was_given_to_another_process_is_left_alone(start):
+    other = start(SLEEPER)
+    recorded = Process(other.pid, "a time before the other one started")
+    assert not processes.alive(recorded)
+    assert processes.end([recorded], grace_s=0.1) == []
+    processes.kill(recorded)
+    assert processes.alive(other)
+
+
+def test_a_process_is_found_again_from_its_pid_file(start, tmp_path):
+    process = start(SLEEPER)
+    processes.save(process, tmp_path / "pid.json")
+    assert processes.load(tmp_path / "pid.json") == process
+
+
+def test_another_command_sees_the_same_process(start, tmp_path):
+    process = start(SLEEPER)
+    processes.save(process, tmp_path / "pid.json")
+    script = (
+        "import sys; from pathlib import Path; from jobs import processes;"
+        "process = processes.load(Path(sys.argv[1])); print(processes.alive(process));"
+        "processes.end([process], grace_s=20)"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "pid.json"],
+        env={**os.environ, "PYTHONPATH": str(Path(processes.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert answer.stdout == "True\n"
+    assert not processes.alive(process)
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="the system has no /proc")
+def test_the_children_of_a_marked_process_are_found_after_its_death(start):
+    parent = start(
+        [sys.executable, "-c", f"import subprocess; subprocess.run({SLEEPER!r})"], MARK="here"
+    )
+    processes.kill(parent)
+    [child] = processes.marked("MARK=here")
+    assert processes.marked("MARK=her") == []
+    processes.kill(child)
+    assert processes.marked("MARK=here") == []
+
+
+def test_a_free_port_is_one_that_can_be_listened_on():
+    with socket.create_server(("127.0.0.1", processes.free_port())) as server:
+        taken = server.getsockname()[1]
+        with pytest.raises(Failure, match=f"port {taken} of 127.0.0.1 is taken"):
+            processes.free_port(taken)
