@@ -66,6 +66,10 @@ types: $(STAMP) ## mypy
 perf: $(STAMP) ## the throughput table of docs/performance.md
 	$(BIN)/python perf/throughput.py $(ARGS)
 
+.PHONY: formats
+formats: $(STAMP) ## make docs/formats.md anew from the code
+	$(BIN)/python -m events.formats
+
 .PHONY: lock
 lock: | $(UV) ## make requirements.lock anew from pyproject.toml; ARGS=--upgrade takes newer versions
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \

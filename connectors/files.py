@@ -125,7 +125,9 @@ def file_sink(
     roll_interval_ms: int,
     roll_size_bytes: int,
 ) -> None:
-    """Write a stream of strings, one a line, to part files that appear when a checkpoint is complete.
+    """Write a stream of strings, one a line, to part files, each string exactly once.
+
+    A part appears with the first checkpoint after it was closed, the last ones when the job ends.
 
     Parameters
     ----------
@@ -154,7 +156,11 @@ def file_sink(
         )
         .build()
     )
-    stream.sink_to(sink).name(name).uid(uid)
+    # Otherwise the sink has the environment's, and lines that came in order go to several files.
+    parallelism = stream._j_data_stream.getTransformation().getParallelism()
+    written = stream.sink_to(sink).name(name).uid(uid)
+    if parallelism > 0:
+        written.set_parallelism(parallelism)
 
 
 def read_parts(path: str | Path) -> Iterator[str]:

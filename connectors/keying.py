@@ -1,8 +1,8 @@
 """Streams whose key Java already knows, for PyFlink's keyed operators.
 
-PyFlink's `key_by` is a Python operator of its own, 15 us a record. Here the key arrives as the first
-field of a row, and what `key_by` does behind that operator is done directly. This leans on PyFlink's
-inside; tests/connectors/test_keying.py notices a change of it.
+PyFlink's `key_by` is a Python operator of its own, 15 us a record. Here the key arrives as the
+first field of a row, and what `key_by` does behind that operator is done directly. This leans on
+PyFlink's inside; tests/connectors/test_keying.py notices a change of it.
 """
 
 from pyflink.common import Types

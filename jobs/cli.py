@@ -17,12 +17,13 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 
+from jobs import cli_jobs
 from jobs.cluster import Cluster, Status
 from jobs.config import ConfigError
 from jobs.errors import Failure
 from jobs.launch import StateBackend
+from jobs.terminal import JsonFlag, err, out, print_json
 
 app = typer.Typer(
     name="riverrun",
@@ -33,11 +34,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-# Paths and messages are data: no markup in them, and a script that reads lines gets them unwrapped.
-out = Console(markup=False, highlight=False, soft_wrap=True)
-err = Console(markup=False, highlight=False, soft_wrap=True, stderr=True)
-
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for a script to read.")]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,11 +63,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def print_json(value: object) -> None:
-    """Print one JSON document on one line."""
-    out.print(msgspec.json.encode(value).decode())
-
-
 def _print_version(wanted: bool) -> None:
     if not wanted:
         return
@@ -92,6 +83,8 @@ def riverrun(
 ) -> None:
     """Online machine learning on Apache Flink, in Python, with River."""
 
+
+app.add_typer(cli_jobs.app)
 
 cluster_app = typer.Typer(
     name="cluster",
@@ -138,7 +131,7 @@ def cluster_start(
     if json:
         print_json(_as_json(cluster.status()))
         return
-    out.print(f"Flink runs at {cluster.url} with {task_managers} task managers of one slot")
+    out.print(f"Flink runs at {cluster.url}; task managers of one slot: {task_managers}")
     stop = f"riverrun cluster stop --dir {shlex.quote(str(folder))}"
     out.print(f"`{stop}` ends it; logs are in {cluster.folder / 'log'}")
 
@@ -169,8 +162,8 @@ def cluster_status(folder: Folder, json: JsonFlag = False) -> None:
             out.print(f"{name} has ended; its log is {status.folder}/log/{name}.log")
         if status.registered is not None:
             out.print(
-                f"{status.registered} task managers registered, {status.free_slots} slots free, "
-                f"{status.running_jobs} jobs running"
+                f"registered: {status.registered}, free slots: {status.free_slots}, "
+                f"running jobs: {status.running_jobs}"
             )
         elif status.job_manager is None and not status.task_managers:
             out.print("stopped")

@@ -9,10 +9,12 @@ import msgspec
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from jobs.cli import JsonFlag, app, err, out, print_json
 from jobs.config import Config, load_config
 from jobs.errors import Failure
 from jobs.starting import Start
+from jobs.terminal import JsonFlag, err, out, print_json
+
+app = typer.Typer()
 
 ConfigFile = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="The job's TOML file.", exists=True, dir_okay=False)

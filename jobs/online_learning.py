@@ -17,7 +17,7 @@ from connectors import files, java_code, keying
 from jobs import shipping
 from jobs.config import load_config
 from jobs.settings import MAX_PARALLELISM, Config
-from jobs.starting import require_built
+from jobs.starting import require_built, uri
 from jobs.submitting import PARAMETER, published_models
 from jobs.deployments import deployments
 from operators.label_join import LabelJoin, OrderedLabelJoin
@@ -90,7 +90,8 @@ def _events(env: StreamExecutionEnvironment, config: Config) -> DataStream:
             min_ts=config.events.min_ts,
             max_future_ms=config.events.max_future_ms,
             record_limit=config.limits.record_bytes,
-            raw_keep=config.limits.raw_bytes,
+            # A character that Java cuts in two is not taken for bytes that are not UTF-8.
+            raw_keep=config.limits.raw_bytes + 4,
             max_out_of_orderness_ms=config.events.max_out_of_orderness_ms,
             idle_timeout_ms=config.events.idle_timeout_ms,
             hold_until_last_file=ordered,
@@ -141,7 +142,7 @@ def flink_environment(
 
 def _settings(config: Config) -> dict[str, str]:
     job = config.job
-    folder = Path(job.checkpoint_dir).absolute().as_uri()
+    folder = uri(Path(job.checkpoint_dir))
     return {
         "pipeline.name": job.name,
         "python.execution-mode": job.execution,

@@ -1,9 +1,11 @@
 """`riverrun run`: the job on an embedded MiniCluster, in this process's own JVM."""
 
 import contextlib
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from jobs import environment
@@ -12,12 +14,6 @@ from jobs.errors import Failure
 from jobs.processes import free_port
 from jobs.rest import Rest, RestError, root_cause
 from jobs.starting import Start, checkpoints, prepare_start
-
-OPERATORS = {
-    "LabelJoin": ("numRecordsIn", "pending_transactions"),
-    "OnlineModel": ("predictions", "examples", "dead_letters"),
-}
-
 
 class Running(NamedTuple):
     """How far a job is; totals since it was started, or restored."""
@@ -97,13 +93,15 @@ def run(
                     progress(so_far(rest, client))
     if failure:
         raise Failure(f"the job failed: {_cause(failure[0])}{_resumable(config)}")
+    # Flink deletes them, too, unless the MiniCluster is gone first: there is nothing to resume.
+    shutil.rmtree(Path(config.job.checkpoint_dir, str(client.get_job_id())), ignore_errors=True)
     return True
 
 
 def so_far(rest: Rest, client: Any) -> Running:
     """Ask the running job."""
     found = rest.metrics(
-        client.get_job_id().to_string(), {"records", "predictions", "examples"}
+        str(client.get_job_id()), {"records", "predictions", "examples"}
     )
     totals = {
         name: int(value) for metrics in found.values() for name, value in metrics.items()

@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
-from urllib.parse import unquote, urlparse
 
 from jobs.config import OUTPUTS, Config, ConfigError, FileSink
 from jobs.errors import Failure
@@ -86,7 +85,7 @@ def prepare_start(config: Config, start: Start, overwrite: bool = False) -> str 
             raise Failure("--overwrite would delete what --resume goes on from: give one of them")
         if not found:
             raise Failure(f"nothing to resume: no checkpoint in {config.job.checkpoint_dir}")
-        return found[-1].as_uri()
+        return uri(found[-1])
     if found and start == "new":
         raise Failure(
             f"job {config.job.name!r} has a checkpoint, {found[-1]}: "
@@ -125,7 +124,6 @@ def _set_aside(folder: Path) -> None:
     folder.rename(aside)
 
 
-def as_path(location: str) -> Path:
-    """The local path of a `file:` URI or of a plain path."""
-    parsed = urlparse(location)
-    return Path(unquote(parsed.path)) if parsed.scheme == "file" else Path(location)
+def uri(path: Path) -> str:
+    """A local path as Flink takes it: it does not undo escapes, so there must be none."""
+    return f"file://{path.absolute()}"

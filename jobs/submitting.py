@@ -15,7 +15,7 @@ from jobs import environment, launch
 from jobs.config import Config, ModelConfig
 from jobs.errors import Failure
 from jobs.rest import TERMINAL_STATES, Job, Rest, RestError
-from jobs.starting import Start, prepare_start
+from jobs.starting import Start, prepare_start, uri
 from jobs.waiting import wait_until
 
 PARAMETER = "riverrun.models"
@@ -108,7 +108,7 @@ def upgrade(config: Config, path: Path, rest: Rest, *, timeout_s: float = 180.0)
     changed = list(_changed_specs(_models_of(rest, job.id), config.models))
     if changed:
         raise Failure("\n".join([*changed, _CHOICES]))
-    folder = Path(config.job.checkpoint_dir, "savepoints").absolute().as_uri()
+    folder = uri(Path(config.job.checkpoint_dir, "savepoints"))
     savepoint = rest.stop_with_savepoint(job.id, folder, timeout_s=timeout_s)
     rest.wait_for(job.id, {"FINISHED"}, timeout_s=timeout_s)
     try:

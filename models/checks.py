@@ -9,8 +9,6 @@ import pickle
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import msgspec
-
 from models.purity import Purity, names_in, probe
 from models.rehearsal import Example, Wishes, examples, wishes_of
 from models.tasks import Answer, Features, Task, finite, label_key, last_step, same
@@ -149,11 +147,11 @@ def check_answers_are_json(subject: Subject) -> None:
     for answer in _run(subject.fresh(), subject.task, subject.rows):
         if not isinstance(answer, Answer) or not finite(answer):
             raise AssertionError(f"no finite answer: {answer}")
-        probabilities = {label_key(k): p for k, p in (answer.probabilities or {}).items()}
-        try:
-            msgspec.json.encode((answer.prediction, probabilities, answer.score))
-        except TypeError as error:
-            raise AssertionError(f"not JSON: {answer}: {error}") from error
+        prediction, probabilities, score = answer
+        _that(type(prediction) in (bool, int, float, str, type(None)), f"not JSON: {answer}")
+        numbers = [*(probabilities or {}).values(), 0.0 if score is None else score]
+        _that(all(type(number) in (int, float) for number in numbers), f"not JSON: {answer}")
+        _that(len(set(map(label_key, probabilities or {}))) == len(probabilities or {}), "same key")
 
 
 def check_odd_requests_leave_no_trace(subject: Subject) -> None:

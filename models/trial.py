@@ -18,6 +18,13 @@ def problems(model: Any) -> list[str]:
 
     A model that fits no task is not tried.
     """
+    try:
+        return _tried(model)
+    except Exception as error:  # its parts can be anything, and raise wherever they are touched
+        return [_said("preparing", error)]
+
+
+def _tried(model: Any) -> list[str]:
     for name in TASK_NAMES:
         task = task_for(name)
         if not task.check_model(model):
@@ -44,7 +51,11 @@ def _attempt(what: str, call: Callable[..., Any], *args: Any) -> str | None:
     try:
         call(*args)
     except _TYPE_ERRORS as error:
-        return f"{what} the model fails: {type(error).__name__}: {' '.join(str(error).split())}"
+        return _said(what, error)
     except Exception:
         return None  # due to these examples, perhaps
     return None
+
+
+def _said(what: str, error: Exception) -> str:
+    return f"{what} the model fails: {type(error).__name__}: {' '.join(str(error).split())}"

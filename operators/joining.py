@@ -121,7 +121,8 @@ class Join:
             out.append(Refuse(Reason.MISSING_LANE, detail, origin))
             return held
         if held is not None and event.ts > held.ts + self._settings.retention_ms:
-            held = self._end(held, event.id, out)
+            self._end(held, event.id, out)
+            held = None
         if features is None:
             return self._on_label(held, event, origin, out)
         return self._on_features(held, event, features, origin, out)
@@ -133,7 +134,10 @@ class Join:
         settings = self._settings
         if isinstance(held, Open) and now >= held.ts + settings.label_timeout_ms:
             held = self._time_out(held, id, out)
-        return self._end(held, id, out) if now > held.ts + settings.retention_ms else held
+        if now > held.ts + settings.retention_ms:
+            self._end(held, id, out)
+            return None
+        return held
 
     def on_input_end(self, held: Held, id: str, out: list[Outcome]) -> None:
         """The input has ended: release, but let no time pass; a lone label is handed back."""
@@ -330,6 +334,6 @@ def _digest(ts: int, features: bytes) -> bytes:
 
 
 def _same(label: Any, weight: float | None, other: Any, other_weight: float | None) -> bool:
-    """Equal as JSON: `true` is not 1, and 1 is 1.0."""
+    """Equal as JSON: `true` is not 1, and 1 is 1.0; no weight is the weight 1."""
     booleans = isinstance(label, bool) == isinstance(other, bool)
-    return booleans and label == other and weight == other_weight
+    return booleans and label == other and (weight or 1) == (other_weight or 1)

@@ -21,12 +21,24 @@ from operators.joining import (
     from_plain,
     to_plain,
 )
+from operators.verdicts import refusal
 from state import names
 
 MAX_WATERMARK = 2**63 - 1
 
-# Verdicts that Java reached before anything was decoded; see docs/architecture.md.
-_BAD_TS, _OUT_OF_ORDER, _TOO_LARGE = 2, 3, 4
+
+def _restored(context: RuntimeContext) -> int:
+    """How many transactions this subtask was restored with.
+
+    Only thread mode can look into its state without a key; in process mode the count begins at 0.
+    """
+    backend = getattr(context, "get_keyed_state_backend", None)
+    if backend is None:
+        return 0
+    from pyflink.fn_execution.embedded.state_impl import JVoidNamespace_INSTANCE
+
+    keys = backend()._keyed_state_backend.getKeys(names.HELD.name, JVoidNamespace_INSTANCE)
+    return int(keys.count())
 
 
 class LabelJoin(KeyedProcessFunction):
@@ -42,7 +54,7 @@ class LabelJoin(KeyedProcessFunction):
     def open(self, runtime_context: RuntimeContext) -> None:
         self._held = runtime_context.get_state(names.HELD)
         self._records = 0
-        self._pending = 0
+        self._pending = _restored(runtime_context)
         self._counts = dict.fromkeys(("duplicates", "timeouts", "unlabelled", "corrections"), 0)
         self._dead = dict.fromkeys(Reason, 0)
         metrics = runtime_context.get_metrics_group()
@@ -67,18 +79,15 @@ class LabelJoin(KeyedProcessFunction):
         held = from_plain(self._held.value())
         out: list[Outcome] = []
         now_held = self._passed(held, id, timestamp, out, ctx)
-        self._keep(held, now_held, ctx)
+        self._keep(held, now_held, ctx, woken=True)
         for outcome in out:
             yield from self._outcome(outcome, id)
 
     def _decode(self, value: tuple[Any, ...], key: str) -> Event | Rejected:
         verdict, ts, _, _, raw = value
-        if verdict == _BAD_TS:
-            return Rejected(Reason.BAD_TS, f"ts {ts} is not in the range allowed", None)
-        if verdict == _OUT_OF_ORDER:
-            return Rejected(Reason.OUT_OF_ORDER, f"ts {ts} came too late", None)
-        if verdict == _TOO_LARGE:
-            return Rejected(Reason.TOO_LARGE, "only its first bytes were kept", None)
+        refused = refusal(verdict, ts)
+        if refused is not None:
+            return refused
         decoded = self._decoder.decode(raw)
         if isinstance(decoded, Event) and decoded.id != key:
             return Rejected(Reason.KEY_MISMATCH, f"it was routed by {key!r}", decoded.id)
@@ -99,12 +108,15 @@ class LabelJoin(KeyedProcessFunction):
             return None
         return self._join.on_time(held, id, now, out)
 
-    def _keep(self, held: Held, now_held: Held, ctx: Any) -> None:
-        if now_held is held and held is None:
-            return
+    def _keep(self, held: Held, now_held: Held, ctx: Any, woken: bool = False) -> None:
+        """Store what is held now, and be woken when that has something due.
+
+        `woken`: a timer has just fired, so none may be left, even where `held` is what it was.
+        """
         if now_held is None:
-            self._held.clear()
-            self._pending -= 1
+            if held is not None:
+                self._held.clear()
+                self._pending -= 1
             return
         if held is None:
             self._pending += 1
@@ -112,8 +124,7 @@ class LabelJoin(KeyedProcessFunction):
             self._held.update(to_plain(now_held))
         # Registering a time twice is one timer; one that fires early finds nothing due.
         wake = self._join.wake(now_held)
-        before = self._join.wake(held)
-        if before is None or wake != before:
+        if woken or wake != self._join.wake(held):
             ctx.timer_service().register_event_time_timer(wake)
 
     def _outcome(self, outcome: Outcome, id: str) -> Iterator[Any]:
@@ -177,7 +188,7 @@ class OrderedLabelJoin(LabelJoin):
         for event, origin in features:
             held = self._join.on_event(held, event, origin, out)
         steps.append((RANK_FEATURES, out))
-        self._keep(before, held, ctx)
+        self._keep(before, held, ctx, woken=True)
         for rank, outcomes in steps:
             for index, outcome in enumerate(outcomes):
                 if isinstance(outcome, Send):

@@ -18,7 +18,7 @@ from events.letters import dead_letter
 from events.messages import Evaluation, Label, Prediction
 from events.reasons import Reason, Stage
 from models import tasks
-from models.purity import Purity
+from models.purity import Purity, names_in
 from models.tasks import Answer, LabelType
 from operators.items import Item
 from state import snapshots
@@ -168,7 +168,9 @@ class LiveModel:
         purity = self.settings.purity
         if purity is Purity.PURE:
             return False
-        return purity is Purity.ALWAYS or not self.names.issuperset(features)
+        if purity is Purity.ALWAYS or not self.names:
+            return True
+        return not self.names.issuperset(names_in(features))
 
     def apply(self, entry: Entry) -> None:
         """Repeat what an entry did to the model."""
@@ -190,7 +192,7 @@ class LiveModel:
 
     def saw(self, features: dict[str, Any]) -> None:
         if self.settings.purity is Purity.NAMES:
-            self.names.update(features)
+            self.names.update(names_in(features))
 
 
 class Lane:
@@ -512,6 +514,9 @@ class Lane:
         for deployment in deployments:
             if deployment.settings.name not in stored:
                 self._deploy(deployment, late=bool(stored))
+        # One order, whatever order state hands its models out in.
+        order = (*configured, *sorted(stored.keys() - configured.keys()))
+        self.live = {name: self.live[name] for name in order}
 
     def _deploy(self, deployment: Deployment, late: bool) -> None:
         settings, pickled, since = deployment
@@ -536,7 +541,7 @@ class Lane:
         """The last snapshot and the entries since."""
         name = live.settings.name
         pickled = snapshots.join(self._store.snapshot(name, meta["chunks"]))
-        live.label_type = meta["label_type"]
+        live.label_type = meta["label_type"] or live.settings.labels
         live.names = set(meta["names"])
         live.chunks = meta["chunks"]
         live.put(

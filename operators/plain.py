@@ -18,6 +18,7 @@ from events.reasons import Reason, Stage
 from operators.items import RANK_FEATURES, RANK_LABEL, Origin
 from operators.joining import Held, Join, JoinSettings, Outcome, Refuse, Send
 from operators.learning import Deployment, Emit, Lane, Out, Stats
+from operators.verdicts import Verdict, refusal
 from state.memory import MemoryStore
 
 
@@ -133,27 +134,44 @@ class PlainFlow:
         return found
 
     def _read(self, record: Record) -> Event | Rejected:
-        """What Java decides before decoding, then the decoder."""
-        raw = record.raw
-        ts = None
-        if raw is not None and len(raw) <= self._decoder.limits.record_bytes:
-            try:
-                ts = _read_time(raw).ts
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                pass
-        if type(ts) is int:
-            if not self._settings.times.accepts(ts, time.time_ns() // 1_000_000):
-                return Rejected(Reason.BAD_TS, f"ts {ts} is not in the range allowed", None)
-            highest = self._highest.get(record.partition)
-            behind = self._settings.max_out_of_orderness_ms
-            if self._settings.ordered and highest is not None and ts < highest - behind:
-                return Rejected(Reason.OUT_OF_ORDER, f"ts {ts} came too late", None)
-            highest = ts if highest is None else max(ts, highest)
-            self._highest[record.partition] = highest
-            before = self._watermarks[record.input]
-            self._watermarks[record.input] = max(before, highest - behind - 1)
-            self._top = ts if self._top is None else max(ts, self._top)
-        return self._decoder.decode(raw)
+        """What Java decides in a job, then the decoder."""
+        verdict, ts = self._judge(record)
+        return refusal(verdict, ts) or self._decoder.decode(record.raw)
+
+    def _judge(self, record: Record) -> tuple[Verdict, int]:
+        raw, settings = record.raw, self._settings
+        if raw is None:
+            return Verdict.NO_TS, 0
+        if len(raw) > self._decoder.limits.record_bytes:
+            return Verdict.TOO_LARGE, 0
+        try:
+            ts = _read_time(raw).ts
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return Verdict.NO_TS, 0
+        # One that is no long is no time to Java either.
+        if type(ts) is not int or not -(1 << 63) <= ts < 1 << 63:
+            return Verdict.NO_TS, 0
+        if not settings.times.accepts(ts, time.time_ns() // 1_000_000):
+            return Verdict.BAD_TS, ts
+        highest = self._highest.get(record.partition, ts)
+        if self._too_late(ts, highest):
+            return Verdict.OUT_OF_ORDER, ts
+        self._highest[record.partition] = highest = max(ts, highest)
+        before = self._watermarks[record.input]
+        reached = highest - settings.max_out_of_orderness_ms - 1
+        self._watermarks[record.input] = max(before, reached)
+        self._top = ts if self._top is None else max(ts, self._top)
+        return Verdict.FINE, ts
+
+    def _too_late(self, ts: int, highest: int) -> bool:
+        """What Clock says of a record whose partition has reached `highest`."""
+        settings = self._settings
+        if settings.ordered:
+            return ts < highest - settings.max_out_of_orderness_ms
+        if settings.join.on_timeout != "assume":
+            return False
+        # Of the files of a folder, one after another, none goes back behind those before it.
+        return ts < highest - settings.max_out_of_orderness_ms or ts <= self._watermark()
 
     def _watermark(self) -> int:
         """The lowest of the inputs' watermarks; an input's never goes back."""

@@ -6,6 +6,7 @@ the configuration is; nothing that was read from a topic is ever loaded this way
 """
 
 import zipfile
+import zlib
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,18 @@ from msgspec import Struct
 FORMAT = 1
 _MANIFEST = "manifest.json"
 _MODEL = "model.pickle"
+
+# What zipfile raises over bytes that are no archive, or one that was changed.
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    KeyError,
+    ValueError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    msgspec.DecodeError,
+)
 
 
 class ArtifactError(Exception):
@@ -61,7 +74,7 @@ def read_artifact(path: Path) -> tuple[Manifest, bytes]:
         with zipfile.ZipFile(path) as archive:
             manifest = msgspec.json.decode(archive.read(_MANIFEST), type=Manifest)
             pickled = archive.read(_MODEL)
-    except (OSError, KeyError, zipfile.BadZipFile, msgspec.DecodeError) as error:
+    except _UNREADABLE as error:
         raise ArtifactError(f"{path} is not an artifact (.rrv): {error}") from error
     if manifest.format != FORMAT:
         raise ArtifactError(f"{path} has format {manifest.format}; this release reads {FORMAT}")

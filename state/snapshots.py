@@ -7,7 +7,10 @@ weighs one against the other by what they were measured to cost.
 
 import pickle
 import platform
+import sys
+import threading
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -18,6 +21,13 @@ FORMAT = 1
 # One put to RocksDB or one element of a checkpoint; small enough not to need a copy of a large
 # model in one piece on the Java heap.
 CHUNK_BYTES = 1 << 20
+
+# Pickle goes down the trees of a model, a few calls a node. A Hoeffding tree's splitter that is fed a
+# feature which only ever rises, a date, is a chain: 300 values are too many for Python's usual 1000
+# calls, which River itself does not need. A call takes less than 1 KiB of C stack.
+_DEEP_CALLS = 50_000
+_DEEP_STACK_BYTES = 128 << 20
+_going_deep = threading.Lock()
 
 
 class StateFormatError(Exception):
@@ -90,7 +100,30 @@ def environment() -> dict[str, str]:
 
 def pickle_model(model: Any) -> bytes:
     """Plain pickle, by module name: whoever restores it needs the same libraries, not our code."""
-    return pickle.dumps(model, protocol=pickle.HIGHEST_PROTOCOL)
+    try:
+        return pickle.dumps(model, protocol=pickle.HIGHEST_PROTOCOL)
+    except RecursionError:
+        return _pickle_deep(model)
+
+
+def _pickle_deep(model: Any) -> bytes:
+    """In a thread with the stack for it; the limit on calls is the whole process's."""
+
+    def pickle_it() -> bytes:
+        usual = sys.getrecursionlimit()
+        sys.setrecursionlimit(_DEEP_CALLS)
+        try:
+            return pickle.dumps(model, protocol=pickle.HIGHEST_PROTOCOL)
+        finally:
+            sys.setrecursionlimit(usual)
+
+    with _going_deep:
+        usual = threading.stack_size(_DEEP_STACK_BYTES)
+        try:
+            with ThreadPoolExecutor(1) as deep:
+                return deep.submit(pickle_it).result()
+        finally:
+            threading.stack_size(usual)
 
 
 def unpickle_model(data: bytes, written_under: Mapping[str, str]) -> Any:

@@ -85,7 +85,14 @@ public final class Envelope implements Serializable {
     }
 
     private Row row(
-            String id, int verdict, long ts, byte[] place, long number, byte[] raw, int from, int to) {
+            String id,
+            int verdict,
+            long ts,
+            byte[] place,
+            long number,
+            byte[] raw,
+            int from,
+            int to) {
         byte[] pickle = Pickled.write(verdict, ts, input, place, number, raw, from, to);
         Row row = new Row(2);
         row.setField(0, id != null ? id : scattered(place, number, raw, from, to));

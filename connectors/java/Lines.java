@@ -79,7 +79,8 @@ public final class Lines implements BulkFormat {
         private int from;
         private int to;
 
-        Reader(Envelope envelope, FileSourceSplit split, long offset, long line) throws IOException {
+        Reader(Envelope envelope, FileSourceSplit split, long offset, long line)
+                throws IOException {
             this.envelope = envelope;
             this.place = (plain(split.path()) + ":").getBytes(StandardCharsets.UTF_8);
             this.offset = offset;
@@ -95,7 +96,9 @@ public final class Lines implements BulkFormat {
             Batch batch = new Batch(BATCH_RECORDS);
             long until = offset + BATCH_BYTES;
             // However many empty lines there are, only the end of the file is no batch.
-            while (batch.size < BATCH_RECORDS && (batch.size == 0 || offset < until) && nextLine()) {
+            while (batch.size < BATCH_RECORDS
+                    && (batch.size == 0 || offset < until)
+                    && nextLine()) {
                 line++;
                 if (to > from) {
                     batch.add(envelope.row(place, line, buffer, from, to), offset, line);

@@ -35,7 +35,14 @@ final class Pickled {
      * @param raw holds the record's bytes from `from` to `to`; null for a record without a value
      */
     static byte[] write(
-            int verdict, long ts, byte[] input, byte[] place, long number, byte[] raw, int from, int to) {
+            int verdict,
+            long ts,
+            byte[] input,
+            byte[] place,
+            long number,
+            byte[] raw,
+            int from,
+            int to) {
         int digits = digits(number);
         int size = INPUT_AT + LENGTH_SIZE + input.length + LENGTH_SIZE + place.length + digits
                 + (raw == null ? 1 : LENGTH_SIZE + to - from) + 2;

@@ -1,14 +1,14 @@
 """Clock in real jobs; the oracle is the rule in plain Python."""
 
 import random
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pyflink.common import Row, Types
+from pyflink.common import Types
 from pyflink.datastream import DataStream, KeyedProcessFunction, MapFunction
+from pyflink.java_gateway import get_gateway
 
 from connectors import files, keying
 from jobs.waiting import wait_until
@@ -68,7 +68,7 @@ def random_times(seed: int, count: int) -> Times:
 def test_a_record_is_out_of_order_by_the_times_of_its_own_file(
     flink_env: Make, tmp_path: Path, punctuated: bool
 ) -> None:
-    times = random_times(seed=11, count=2000)
+    times = random_times(seed=11, count=400)
     for name, sequence in times.items():
         write(tmp_path / name, sequence)
     stream = sources(flink_env(parallelism=2), tmp_path, times, punctuated=punctuated)
@@ -179,9 +179,11 @@ def write_out(stream: DataStream, path: Path) -> None:
     )
 
 
-class KeyAndVerdict(MapFunction):
-    def map(self, value: Row) -> str:
-        return f"{value[0]} {value[1][0]}"
+class Met(KeyedProcessFunction):
+    """Yields each record's id, its verdict and the watermark that it met."""
+
+    def process_element(self, value: Any, ctx: Any) -> Iterator[str]:
+        yield f"{ctx.get_current_key()} {value[0]} {ctx.timer_service().current_watermark()}"
 
 
 def test_a_savepoint_keeps_the_watermark_and_the_files_that_were_read(
@@ -201,7 +203,8 @@ def test_a_savepoint_keeps_the_watermark_and_the_files_that_were_read(
             env, folder, watch=True, watch_interval_ms=20, max_out_of_orderness_ms=TRAIL
         )
         clocked = keying.clock(stream, TRAIL).uid("clock")
-        write_out(clocked.map(KeyAndVerdict(), output_type=Types.STRING()).uid("map"), out)
+        keyed = keying.key_rows(clocked, Types.STRING(), Types.PICKLED_BYTE_ARRAY())
+        write_out(keyed.process(Met(), output_type=Types.STRING()).uid("met"), out)
         return env.execute_async("watches")
 
     def lines(out: Path, count: int) -> list[str]:
@@ -212,12 +215,15 @@ def test_a_savepoint_keeps_the_watermark_and_the_files_that_were_read(
         return wait_until(enough, f"{count} lines in {out}", timeout_s=60, every_s=0.05)
 
     job = start(tmp_path / "first")
-    assert lines(tmp_path / "first", 1) == ["a-0 0"]
-    savepoint = job.stop_with_savepoint(False, str(savepoints)).result()
+    assert lines(tmp_path / "first", 1) == [f"a-0 {FINE} {-(2**63)}"]
+    # PyFlink 2.3's own stop_with_savepoint calls a method that Flink no longer has.
+    formats = get_gateway().jvm.org.apache.flink.core.execution.SavepointFormatType
+    stopped = job._j_job_client.stopWithSavepoint(False, str(savepoints), formats.CANONICAL)
+    savepoint = stopped.get()
 
     # The watermark stands at 1000 - 50 - 1; `b` is a file of its own, so nothing else refuses.
     write(tmp_path / "b", [949, 950])
     (tmp_path / "b").rename(folder / "b")
     job = start(tmp_path / "second", **{"execution.state-recovery.path": savepoint})
-    assert lines(tmp_path / "second", 2) == [f"b-0 {OUT_OF_ORDER}", f"b-1 {FINE}"]
+    assert lines(tmp_path / "second", 2) == [f"b-0 {OUT_OF_ORDER} 949", f"b-1 {FINE} 949"]
     job.cancel().result()

@@ -129,9 +129,7 @@ def watermarks(stream: Any) -> Any:
 def test_the_last_file_moves_the_watermark_again(flink_env: Make, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(event("one", 1000))
     (tmp_path / "b").write_bytes(b"\n".join([event("two", 500), event("three", 800)]))
-    stream = source(
-        flink_env(), tmp_path, hold_until_last_file=True, max_out_of_orderness_ms=100
-    )
+    stream = source(flink_env(), tmp_path, hold_until_last_file=True, max_out_of_orderness_ms=100)
     with watermarks(stream).execute_and_collect() as found:
         seen = list(found)
     none = -(2**63)

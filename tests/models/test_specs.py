@@ -219,14 +219,20 @@ def test_two_builds_of_one_spec_say_the_same():
         (
             {"pipeline": [SCALER, lr(l2=0.1, l3=0.1)]},
             [
-                "pipeline[1].params.l3: unknown parameter of "
-                "river.linear_model.LogisticRegression; the nearest is 'l2'"
+                (
+                    "pipeline[1].params.l3: unknown parameter of "
+                    "river.linear_model.LogisticRegression; the nearest is 'l2'"
+                )
             ],
         ),
         (
             lr(optimizer={"class": "river.optim.Adamm"}),
-            ["params.optimizer.class: unknown class 'river.optim.Adamm'; "
-             "the nearest is 'river.optim.Adam'"],
+            [
+                (
+                    "params.optimizer.class: unknown class 'river.optim.Adamm'; "
+                    "the nearest is 'river.optim.Adam'"
+                )
+            ],
         ),
         (
             {"union": [SCALER, {"class": "os.system", "args": ["true"]}]},
@@ -239,8 +245,10 @@ def test_two_builds_of_one_spec_say_the_same():
         (
             {"class": "river.multiclass.OneVsRestClassifier"},
             [
-                "spec: river.multiclass.OneVsRestClassifier: "
-                "missing a required argument: 'classifier'"
+                (
+                    "spec: river.multiclass.OneVsRestClassifier: "
+                    "missing a required argument: 'classifier'"
+                )
             ],
         ),
         (
@@ -248,18 +256,25 @@ def test_two_builds_of_one_spec_say_the_same():
             ["spec: river.optim.SGD: too many positional arguments"],
         ),
         (
-            {"class": "river.multiclass.OneVsRestClassifier", "args": [LR],
-             "params": {"classifier": LR}},
+            {
+                "class": "river.multiclass.OneVsRestClassifier",
+                "args": [LR],
+                "params": {"classifier": LR},
+            },
             [
-                "spec: river.multiclass.OneVsRestClassifier: "
-                "multiple values for argument 'classifier'"
+                (
+                    "spec: river.multiclass.OneVsRestClassifier: "
+                    "multiple values for argument 'classifier'"
+                )
             ],
         ),
         (
             {"class": "river.ensemble.BaggingClassifier", "params": {"model": LR, "n_models": 1}},
             [
-                "spec: river.ensemble.BaggingClassifier: ValueError: "
-                "At least 2 models are expected, only 1 were passed"
+                (
+                    "spec: river.ensemble.BaggingClassifier: ValueError: "
+                    "At least 2 models are expected, only 1 were passed"
+                )
             ],
         ),
         (
@@ -269,8 +284,10 @@ def test_two_builds_of_one_spec_say_the_same():
         (
             {"class": "river.compose.FuncTransformer", "args": ["print"]},
             [
-                "class: river.compose.FuncTransformer may not be named in a spec: "
-                "its 'func' is a Python function"
+                (
+                    "class: river.compose.FuncTransformer may not be named in a spec: "
+                    "its 'func' is a Python function"
+                )
             ],
         ),
         ({"class": "river.optim.SGD"}, ["spec: SGD is no model, only a part of one"]),
@@ -298,8 +315,10 @@ def test_two_builds_of_one_spec_say_the_same():
             lr(l2=float("nan"), l1=datetime.date(2024, 1, 1)),
             [
                 "params.l2: nan is not JSON",
-                "params.l1: a date is not JSON: "
-                "numbers, strings, booleans, null, lists and objects are",
+                (
+                    "params.l1: a date is not JSON: "
+                    "numbers, strings, booleans, null, lists and objects are"
+                ),
             ],
         ),
         (
@@ -311,7 +330,7 @@ def test_two_builds_of_one_spec_say_the_same():
             for nothing in (None, [], {}, "river.optim.SGD", 3, {"class": 3}, {"pipeline": "x"})
         ),
     ],
-)  # fmt: skip
+)
 def test_each_mistake_is_a_sentence_with_its_place(spec, problems):
     assert check(spec) == problems
     with pytest.raises(SpecError) as caught:

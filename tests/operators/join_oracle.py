@@ -90,8 +90,10 @@ def as_json(value: dict[str, FeatureValue] | FeatureValue) -> str:
 
 
 def same_label(one: tuple[Label, float | None], other: tuple[Label, float | None]) -> bool:
-    """Value and weight are equal: 1 is 1.0, but it is not True."""
-    return one == other and isinstance(one[0], bool) == isinstance(other[0], bool)
+    """Value and weight are equal: 1 is 1.0, but it is not True; without a weight it is 1."""
+    weights = [1 if weight is None else weight for _, weight in (one, other)]
+    same_kind = isinstance(one[0], bool) == isinstance(other[0], bool)
+    return one[0] == other[0] and same_kind and weights[0] == weights[1]
 
 
 @dataclass
