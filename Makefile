@@ -30,7 +30,7 @@ $(STAMP): requirements.lock pyproject.toml | $(UV)
 	@rm -f $(STAMP)
 	@test -n "$(PYTHON)" || { echo "riverrun needs Python 3.11 or 3.12; none found on PATH" >&2; exit 1; }
 	$(UV) venv --quiet --allow-existing --python "$(PYTHON)" .venv
-	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	$(UV) pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $(STAMP)
 

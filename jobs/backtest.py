@@ -100,7 +100,7 @@ def backtest(
 
 def _open(config: Config, output: str, stack: ExitStack) -> list[TextIO]:
     """One file in each folder that this output goes to."""
-    files = []
+    files: list[TextIO] = []
     for sink in config.sinks(output):
         if isinstance(sink, FileSink):
             folder = Path(sink.path)

@@ -5,11 +5,10 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from jobs.config import Config, load_config
+from jobs.config import load_config
 from jobs.errors import Failure
 from jobs.starting import Start
 from jobs.terminal import JsonFlag, err, out, print_json

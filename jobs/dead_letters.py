@@ -25,7 +25,7 @@ def dead_letters(config: Config, reason: str | None = None) -> Iterator[DeadLett
     """
     folders = [sink.path for sink in config.dead_letters if isinstance(sink, FileSink)]
     if not folders:
-        raise Failure("the configuration has no [dead_letters] with connector = \"file\"")
+        raise Failure('the configuration has no [dead_letters] with connector = "file"')
     for line in read_parts(folders[0]):
         letter = msgspec.json.decode(line, type=DeadLetter)
         if reason is None or letter.reason == reason:

@@ -73,6 +73,8 @@ def write_events(path: Path, events: Iterable[Event]) -> int:
 def output_folder(description: str | None, default: Path) -> Path:
     """The folder that `--out` names on the command line of a maker of input."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--out", metavar="FOLDER", type=Path, default=default, help="default: %(default)s")
+    parser.add_argument(
+        "--out", metavar="FOLDER", type=Path, default=default, help="default: %(default)s"
+    )
     folder: Path = parser.parse_args().out
     return folder

@@ -52,6 +52,7 @@ def _deployment(configured: ModelConfig, given: Any) -> Deployment:
             bytes.fromhex(manifest.head),
             manifest.label_type,  # type: ignore[arg-type]
             frozenset(manifest.names),
+            manifest.environment,
         )
         make: Callable[[], Any] = partial(unpickle_model, pickled, manifest.environment)
     elif configured.spec is not None:

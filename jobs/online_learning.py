@@ -16,10 +16,11 @@ from pyflink.datastream import DataStream, StreamExecutionEnvironment
 from connectors import files, java_code, keying
 from jobs import shipping
 from jobs.config import load_config
+from jobs.deployments import deployments
+from jobs.reading_files import file_inputs
 from jobs.settings import MAX_PARALLELISM, Config
 from jobs.starting import require_built, uri
 from jobs.submitting import PARAMETER, published_models
-from jobs.deployments import deployments
 from operators.label_join import LabelJoin, OrderedLabelJoin
 from operators.learning import Deployment, Out
 from operators.online_model import OnlineModel, OrderedOnlineModel
@@ -98,7 +99,7 @@ def _events(env: StreamExecutionEnvironment, config: Config) -> DataStream:
             punctuated=timed,
             uid=Uid.source(name),
         )
-        for name, source in config.inputs()
+        for name, source in file_inputs(config)
     ]
     events = streams[0].union(*streams[1:]) if len(streams) > 1 else streams[0]
     return keying.clock(events, config.events.max_out_of_orderness_ms) if timed else events

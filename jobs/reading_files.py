@@ -1,7 +1,8 @@
 """Records of file inputs in plain Python, as the Java reader of the job has them."""
 
 import heapq
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -27,8 +28,7 @@ def files_of(source: FileInput) -> list[Path]:
     found = (
         file
         for file in path.rglob("*")
-        if file.is_file()
-        and not any(part[0] in "._" for part in file.relative_to(path).parts)
+        if file.is_file() and not any(part[0] in "._" for part in file.relative_to(path).parts)
     )
     return sorted(found, key=str)
 
@@ -46,19 +46,24 @@ def records(config: Config) -> Iterator[Record]:
     """Every record of every file input: one input in its order, several merged by time.
 
     Where there are several, a job's order is whatever their arrival makes it; time is the best guess
-    that a backtest has.
+    that a backtest has. What `[labels]` holds of one time goes first, as labels do by event time.
     """
-    streams = [_input(name, source) for name, source in config.inputs() if _is_file(source)]
+    streams = [_input(name, source) for name, source in file_inputs(config)]
     if len(streams) == 1:
         yield from streams[0]
         return
-    timed = (_timed(stream, place) for place, stream in enumerate(streams))
+    times, now_ms = config.time_range(), time.time_ns() // 1_000_000
+    timed = (
+        _timed(stream, -place, lambda ts: times.accepts(ts, now_ms))
+        for place, stream in enumerate(streams)
+    )
     for *_, record in heapq.merge(*timed, key=lambda entry: entry[:3]):
         yield record
 
 
-def _is_file(source: object) -> bool:
-    return isinstance(source, FileInput)
+def file_inputs(config: Config) -> list[tuple[str, FileInput]]:
+    """The inputs that are files, by name."""
+    return [(name, source) for name, source in config.inputs() if isinstance(source, FileInput)]
 
 
 def _input(name: str, source: FileInput) -> Iterator[Record]:
@@ -70,13 +75,18 @@ class _Time(msgspec.Struct):
     ts: int
 
 
-def _timed(stream: Iterator[Record], place: int) -> Iterator[tuple[int, int, int, Record]]:
+def _timed(
+    stream: Iterator[Record], place: int, accepts: Callable[[int], bool]
+) -> Iterator[tuple[int, int, int, Record]]:
     """Each record with the highest time of its stream so far: the stream's own order stays."""
     highest = -(1 << 63)
     read = msgspec.json.Decoder(_Time).decode
     for number, record in enumerate(stream):
         try:
-            highest = max(highest, read(record.raw or b"").ts)
+            ts = read(record.raw or b"").ts
+            # One bad time must not put off all that comes behind it.
+            if accepts(ts):
+                highest = max(highest, ts)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             pass  # it has no time of its own, and goes with the record before it
         yield highest, place, number, record

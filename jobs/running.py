@@ -15,6 +15,7 @@ from jobs.processes import free_port
 from jobs.rest import Rest, RestError, root_cause
 from jobs.starting import Start, checkpoints, prepare_start
 
+
 class Running(NamedTuple):
     """How far a job is; totals since it was started, or restored."""
 
@@ -100,12 +101,8 @@ def run(
 
 def so_far(rest: Rest, client: Any) -> Running:
     """Ask the running job."""
-    found = rest.metrics(
-        str(client.get_job_id()), {"records", "predictions", "examples"}
-    )
-    totals = {
-        name: int(value) for metrics in found.values() for name, value in metrics.items()
-    }
+    found = rest.metrics(str(client.get_job_id()), {"records", "predictions", "examples"})
+    totals = {name: int(value) for metrics in found.values() for name, value in metrics.items()}
     return Running(
         totals.get("records", 0), totals.get("predictions", 0), totals.get("examples", 0)
     )

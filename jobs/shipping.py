@@ -29,8 +29,7 @@ def ship(*classes: type) -> None:
     """Pickle instances of these classes together with the sources of `PACKAGES`."""
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     for shipped in classes:
-        # mypy wants a constructor's signature that no class has.
-        copyreg.pickle(shipped, _reduce)  # type: ignore[arg-type]
+        copyreg.pickle(shipped, _reduce)
 
 
 def _reduce(function: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:

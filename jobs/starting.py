@@ -25,9 +25,8 @@ def require_built(config: Config) -> None:
         problems.append('[job] mode = "published" is not built yet: use "live"')
     if config.control is not None:
         problems.append("[control] is not built yet: leave it out")
-    places = [(name, source) for name, source in config.inputs()]
-    places += [(output, sink) for output in OUTPUTS for sink in config.sinks(output)]
-    for name, place in places:
+    sinks = [(output, sink) for output in OUTPUTS for sink in config.sinks(output)]
+    for name, place in (*config.inputs(), *sinks):
         if place.connector == "kafka":
             problems.append(f'[{name}] connector = "kafka" is not built yet: use "file"')
     for output in ("control_acks", "versions"):

@@ -230,7 +230,12 @@ def _flink_run(path: Path, rest: Rest, restored: str | None) -> str:
         str(path.absolute()),
     ]
     done = subprocess.run(
-        command, env=environ, capture_output=True, text=True, stdin=subprocess.DEVNULL
+        command,
+        env=environ,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
     )
     found = _SUBMITTED.search(done.stdout)
     if done.returncode != 0 or found is None:

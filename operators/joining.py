@@ -179,8 +179,9 @@ class Join:
         out.append(Send(lane, items.request(event.id, event.ts, text, origin)))
         opened = Open(event.ts, lane, text, digest)
         if isinstance(held, Waiting):
-            for ts, label, weight, *waited in held.labels:
-                opened = self._on_waited(opened, event.id, ts, label, weight, Origin(*waited), out)
+            for ts, label, weight, input, position, raw in held.labels:
+                waited = Origin(input, position, raw)
+                opened = self._on_waited(opened, event.id, ts, label, weight, waited, out)
         if event.label is not None:
             opened = self._settle(
                 opened, event.id, event.ts, event.label, event.weight, origin, out
@@ -323,9 +324,8 @@ class Join:
 
 
 def _orphan(held: Waiting, detail: str, out: list[Outcome]) -> None:
-    out.extend(
-        Refuse(Reason.ORPHAN_LABEL, detail, Origin(*origin)) for _, _, _, *origin in held.labels
-    )
+    for _, _, _, input, position, raw in held.labels:
+        out.append(Refuse(Reason.ORPHAN_LABEL, detail, Origin(input, position, raw)))
 
 
 def _digest(ts: int, features: bytes) -> bytes:

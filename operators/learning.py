@@ -73,6 +73,7 @@ class Version(NamedTuple):
     head: bytes
     label_type: LabelType | None
     names: frozenset[str]
+    environment: dict[str, str]
 
 
 class Deployment(NamedTuple):
@@ -237,9 +238,7 @@ class Lane:
             answer = self._predict(live, id, event_time, features, digest, source, position)
             said.append((live.settings.name, *answer))
             if live.settings.learn_on == "arrival":
-                self._learn(
-                    live, id, event_time, features, None, None, "arrival", source, position
-                )
+                self._learn(live, id, event_time, features, None, None, "arrival", source, position)
         if self._out.evaluations:
             self._store.put_predictions(id, said)
 
@@ -269,14 +268,12 @@ class Lane:
                 detail = f"{label!r} is not {live.label_type}, the type of the labels before it"
                 self._dead(
                     Stage.LEARN, Reason.LABEL_TYPE, detail, live, id, event_time,
-                    features, label, source, position,
+                    features, label, source, position, weight,
                 )  # fmt: skip
                 continue
             self._evaluate(live, said, id, event_time, label, label_time, origin, late)
             if features is not None and live.settings.learn_on == "label":
-                self._learn(
-                    live, id, event_time, features, label, weight, origin, source, position
-                )
+                self._learn(live, id, event_time, features, label, weight, origin, source, position)
         if last and said is not None:
             self._store.forget(id)
 
@@ -419,7 +416,7 @@ class Lane:
         if live.frozen:
             self._dead(
                 Stage.LEARN, Reason.MODEL_FROZEN, "it failed too often", live, id, event_time,
-                features, label, source, position,
+                features, label, source, position, weight,
             )  # fmt: skip
             return
         if settings.margin_below is not None and self._sure(live, features, label):
@@ -436,7 +433,7 @@ class Lane:
         except Exception as error:
             self._dead(
                 Stage.LEARN, Reason.LEARN_FAILED, _shown(error), live, id, event_time,
-                features, label, source, position,
+                features, label, source, position, weight,
             )  # fmt: skip
             self._failed(live)
             return
@@ -488,12 +485,8 @@ class Lane:
         )
         if len(live.recent_failures) > settings.max_failures:
             live.frozen = True
-            self._append(
-                live, Entry("control", settings.name, self._lane, live.n, op="freeze"), 0
-            )
-        self._store.put_failures(
-            settings.name, (live.failed, live.recent_failures, live.frozen)
-        )
+            self._append(live, Entry("control", settings.name, self._lane, live.n, op="freeze"), 0)
+        self._store.put_failures(settings.name, (live.failed, live.recent_failures, live.frozen))
 
     # Snapshots, recovery
 
@@ -506,10 +499,7 @@ class Lane:
             live = LiveModel(_kept(settings, configured.get(name)), self._lane)
             self.live[name] = live
             self._restore(live, meta)
-            if meta["environment"] != snapshots.environment():
-                shown = msgspec.json.encode(snapshots.environment()).decode()
-                entry = Entry("environment", name, self._lane, live.n, op=shown)
-                self._append(live, entry, 0)
+            if self._enter_environment(live, meta["environment"]):
                 self._snapshot(live)
         for deployment in deployments:
             if deployment.settings.name not in stored:
@@ -536,6 +526,19 @@ class Lane:
         self._snapshot(live)
         if late:
             self._append(live, Entry("control", name, self._lane, live.n, op="deploy"), 0)
+        if since is not None:
+            self._enter_environment(live, since.environment)
+
+    def _enter_environment(self, live: LiveModel, before: dict[str, str]) -> bool:
+        """Floats may differ from here on, where a model comes from another environment."""
+        now = snapshots.environment()
+        if now == before:
+            return False
+        shown = msgspec.json.encode(now).decode()
+        self._append(
+            live, Entry("environment", live.settings.name, self._lane, live.n, op=shown), 0
+        )
+        return True
 
     def _restore(self, live: LiveModel, meta: dict[str, Any]) -> None:
         """The last snapshot and the entries since."""
@@ -548,7 +551,11 @@ class Lane:
             snapshots.unpickle_model(pickled, meta["environment"]),
             meta["n"], meta["learned"], meta["head"],
         )  # fmt: skip
-        live.failed, live.recent_failures, live.frozen = self._store.failures(name) or (0, (), False)
+        live.failed, live.recent_failures, live.frozen = self._store.failures(name) or (
+            0,
+            (),
+            False,
+        )
         live.policy.taken(0)
         head = live.head
         for data in self._store.log(name):
@@ -603,6 +610,7 @@ class Lane:
         label: Label | None,
         source: str | None,
         position: str | None,
+        weight: float | None = None,
     ) -> None:
         """The record that came is gone by now; `raw` is the same event written anew."""
         event: dict[str, Any] = {"id": id}
@@ -611,6 +619,8 @@ class Lane:
         if label is not None:
             event["label"] = label
         event["ts"] = event_time
+        if weight is not None:
+            event["weight"] = weight
         letter = dead_letter(
             stage,
             reason,
@@ -648,7 +658,9 @@ def _kept(stored: ModelSettings, configured: ModelSettings | None) -> ModelSetti
     """A restored model stays what it is; how it is watched and kept follows the configuration."""
     if configured is None:
         logger.warning("model %r is in state but not configured; it goes on", stored.name)
-        return stored
+        # The configuration names a champion, and there is one.
+        role: Role = "challenger" if stored.role == "champion" else stored.role
+        return msgspec.structs.replace(stored, role=role)
     if configured.origin != stored.origin:
         logger.warning("model %r has another spec in state; state wins", stored.name)
     return msgspec.structs.replace(

@@ -180,9 +180,7 @@ class OnlineModel(KeyedProcessFunction):
         return emitted
 
     def _learned(self) -> int:
-        return sum(
-            live.n for lane in list(self._lanes.values()) for live in lane.live.values()
-        )
+        return sum(live.n for lane in list(self._lanes.values()) for live in lane.live.values())
 
 
 class OrderedOnlineModel(OnlineModel):

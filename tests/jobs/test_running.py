@@ -283,10 +283,9 @@ def test_a_watched_folder_goes_on_after_an_interrupt(tmp_path, monkeypatch):
 
     events = phishing(300)
     write(tmp_path / "in" / "1.jsonl", events[:200])
-    sections = dict(
-        inputs={"features": {"path": "in", "watch": True}}, models=[classifier()]
+    config = job(
+        tmp_path, inputs={"features": {"path": "in", "watch": True}}, models=[classifier()]
     )
-    config = job(tmp_path, **sections)
     interrupt = threading.Event()
     monkeypatch.setattr(running, "_interrupts", lambda: _given(interrupt))
 
@@ -330,9 +329,7 @@ class _given:
 
 def test_a_start_that_would_spoil_output_is_refused(tmp_path):
     write(tmp_path / "events.jsonl", phishing(5))
-    config = job(
-        tmp_path, inputs={"features": {"path": "events.jsonl"}}, models=[classifier()]
-    )
+    config = job(tmp_path, inputs={"features": {"path": "events.jsonl"}}, models=[classifier()])
     assert run(config)
     with pytest.raises(Failure, match="--overwrite"):
         run(config)

@@ -371,6 +371,7 @@ def test_a_value_of_the_wrong_type_is_found_by_trying(spec, words):
     assert "\n" not in problem
 
 
+@pytest.mark.filterwarnings("ignore:Passing an instance:DeprecationWarning")  # a spec has no types
 def test_a_model_that_names_its_features_passes_the_trial():
     mean = {"class": "river.utils.Rolling", "args": [{"class": "river.stats.Mean"}, 10]}
     spec = {
@@ -505,6 +506,7 @@ def any_class(draw):
     return {"class": allowed.name, "params": params}
 
 
+@pytest.mark.filterwarnings("ignore:Passing an instance:DeprecationWarning")
 @settings(max_examples=300, deadline=None)
 @given(any_class())
 def test_no_constructor_and_no_trial_can_raise(spec):
