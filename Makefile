@@ -19,6 +19,9 @@ UV ?= $(shell command -v uv || echo .tools/bin/uv)
 # The interpreter found above is the one to use; uv's own settings of the machine stay in force.
 export UV_PYTHON_DOWNLOADS := never
 
+# Some of River's predictions depend on the order of sets of strings: the same in every process.
+export PYTHONHASHSEED := 0
+
 .PHONY: help
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

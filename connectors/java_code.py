@@ -12,11 +12,13 @@ from typing import Any
 
 from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.java_gateway import get_gateway
+from pyflink.util.java_utils import load_java_class
 
 from connectors.cache import cache_folder
 
 _SOURCES = Path(__file__).parent / "java"
 _PACKAGE = "riverrun/connectors"
+_FLINK_PYTHON = "org.apache.flink.streaming.api.typeinfo.python.PickledByteArrayTypeInfo"
 # A zip file's earliest date: the same sources give the same jar, byte for byte.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -52,7 +54,9 @@ def _compiled(gateway: Any, sources: dict[str, str]) -> dict[str, bytes]:
     """Class files by their path in the jar."""
     jvm = gateway.jvm
     janino, commons = jvm.org.codehaus.janino, jvm.org.codehaus.commons.compiler.util.resource
-    loader = jvm.Thread.currentThread().getContextClassLoader()
+    # The loader of the jars that the sources are written against. The thread's own may hold these
+    # classes already, and Janino would take them for what the sources speak of.
+    loader = load_java_class(_FLINK_PYTHON).getClassLoader()
     compiler = janino.Compiler()
     compiler.setIClassLoader(janino.ClassLoaderIClassLoader(loader))
     # Java 8 class files run on every Java that Flink does.

@@ -43,13 +43,14 @@ def side_output(stream: DataStream, tag: OutputTag) -> DataStream:
     return DataStream(stream._j_data_stream.getSideOutput(tag.get_java_output_tag()))
 
 
-def clock(stream: DataStream, max_out_of_orderness_ms: int) -> DataStream:
+def clock(stream: DataStream, max_out_of_orderness_ms: int, *, refuse: bool = True) -> DataStream:
     """Pass a source's rows through one Clock (docs/architecture.md), always a single subtask.
 
     `stream` may be the union of several sources. The environment must have been attached, see
-    `java_code.attach`; name and uid are the caller's to set.
+    `java_code.attach`; name and uid are the caller's to set. `refuse`: whether a record further
+    behind than `max_out_of_orderness_ms` gets the verdict out_of_order.
     """
     j_stream = stream._j_data_stream
-    operator = java_code.new("Clock", max_out_of_orderness_ms)
+    operator = java_code.new("Clock", max_out_of_orderness_ms, refuse)
     timed = j_stream.transform("Clock", j_stream.getType(), operator).forceNonParallel()
     return DataStream(timed)

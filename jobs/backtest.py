@@ -9,10 +9,10 @@ from typing import Any, TextIO
 
 import msgspec
 
-from jobs.config import OUTPUTS, Config, FileSink
+from jobs.config import OUTPUTS, Config, FileInput, FileSink
 from jobs.deployments import deployments
 from jobs.errors import Failure
-from jobs.reading_files import records
+from jobs.reading_files import files_of, records
 from jobs.starting import clear_outputs, require_built
 from operators.learning import Emit, Lane, Out, Output
 from operators.plain import FlowSettings, PlainFlow
@@ -77,15 +77,22 @@ def backtest(
     require_built(config)
     if save is not None and config.job.lane_by is not None:
         raise Failure("--save keeps one version, and with lane_by there is one a lane")
+    written: dict[str, list[TextIO]] = {}
+
+    def emit(output: Output, record: str) -> None:
+        for file in written[output]:
+            file.write(record + "\n")
+
+    # What cannot run deletes no output of what could.
+    running = flow(config, emit, model)
+    for _, source in config.inputs():
+        if isinstance(source, FileInput):
+            files_of(source)
+    if save is not None:
+        save.parent.mkdir(parents=True, exist_ok=True)
     clear_outputs(config, overwrite)
     with ExitStack() as stack:
-        written = {output: _open(config, output, stack) for output in OUTPUTS}
-
-        def emit(output: Output, record: str) -> None:
-            for file in written[output]:
-                file.write(record + "\n")
-
-        running = flow(config, emit, model)
+        written.update((output, _open(config, output, stack)) for output in OUTPUTS)
         for record in records(config):
             running.record(record)
             if progress is not None and running.records % EVERY == 0:
@@ -105,7 +112,7 @@ def _open(config: Config, output: str, stack: ExitStack) -> list[TextIO]:
         if isinstance(sink, FileSink):
             folder = Path(sink.path)
             folder.mkdir(parents=True, exist_ok=True)
-            files.append(stack.enter_context((folder / "part-0-0.jsonl").open("w")))
+            files.append(stack.enter_context((folder / "part-0-0.jsonl").open("w", encoding="utf-8")))
     return files
 
 

@@ -7,6 +7,7 @@ goes wrong is raised as `Failure` or `ConfigError`; nothing here catches it but 
 Exit codes: 0 fine, 1 failed, 2 wrong usage or configuration, 130 interrupted.
 """
 
+import os
 import platform
 import shlex
 import sys
@@ -21,6 +22,7 @@ import typer
 from jobs import cli_jobs
 from jobs.cluster import Cluster, Status
 from jobs.config import ConfigError
+from jobs.environment import HASH_SEED
 from jobs.errors import Failure
 from jobs.launch import StateBackend
 from jobs.terminal import JsonFlag, err, out, print_json
@@ -61,6 +63,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         err.print(f"riverrun: {error}")
         return 1
     return 0
+
+
+def _fix_hash_seed() -> None:
+    """Start this program again under the hash seed that jobs run under, unless one is set.
+
+    It bears on some models' floats, and can be set only before Python starts.
+    """
+    if "PYTHONHASHSEED" not in os.environ:
+        os.environ["PYTHONHASHSEED"] = HASH_SEED
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _print_version(wanted: bool) -> None:

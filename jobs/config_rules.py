@@ -76,6 +76,10 @@ def _join(config: Config, mistakes: Mistakes) -> None:
 
 def _job(config: Config, mistakes: Mistakes) -> None:
     job = config.job
+    if job.ordering == "event_time" and job.execution == "process":
+        # PyFlink sends a watermark on before what its timers yield has come back from Python.
+        problem = 'is "process"; ordering = "event_time" needs "thread"'
+        mistakes.add(JOB / "execution", problem)
     if mistakes.none_at(JOB / "max_outage", JOB / "checkpoint_interval") and (
         job.max_outage_ms <= job.checkpoint_interval_ms
     ):

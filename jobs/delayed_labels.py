@@ -62,12 +62,10 @@ def by_time(*streams: Iterable[Event]) -> list[Event]:
 
 def write_events(path: Path, events: Iterable[Event]) -> int:
     """Write a line for each event into a file that is made anew; returns how many."""
+    lines = [msgspec.json.encode(event) + b"\n" for event in events]
     path.parent.mkdir(parents=True, exist_ok=True)
-    count = 0
-    with path.open("wb") as file:
-        for count, event in enumerate(events, 1):
-            file.write(msgspec.json.encode(event) + b"\n")
-    return count
+    path.write_bytes(b"".join(lines))
+    return len(lines)
 
 
 def output_folder(description: str | None, default: Path) -> Path:

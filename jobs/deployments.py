@@ -8,6 +8,7 @@ from typing import Any
 
 from jobs.config import Config, ConfigError, ModelConfig
 from models import specs, tasks
+from models.ordering import pickle_in_order
 from models.purity import probe
 from operators.learning import Deployment, ModelSettings, Version
 from state.artifacts import ArtifactError, read_artifact
@@ -88,6 +89,7 @@ def _pickled_by_name(model: Any) -> bytes:
     """Pickled; task managers find its classes by the names of their modules."""
     if model is None:
         raise ValueError("it has neither spec nor artifact, and no River object was given")
+    pickle_in_order()
     home = type(model).__module__
     if home == "__main__":
         raise ValueError(

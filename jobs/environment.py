@@ -24,6 +24,8 @@ from jobs.errors import Failure
 # Those that Flink 2.3 is released for.
 JAVA_VERSIONS = (11, 17, 21)
 
+HASH_SEED = "0"
+
 _LARGEST_ERROR_FILE = 20 << 20
 
 
@@ -82,6 +84,9 @@ def flink_environ() -> dict[str, str]:
         "FLINK_CONF_DIR": os.environ.get("FLINK_CONF_DIR") or str(conf_folder()),
         "FLINK_LOG_DIR": os.environ.get("FLINK_LOG_DIR") or str(_log_folder()),
         "PATH": _path(),
+        # Sets of strings inside a model have an order that depends on it, and so have some of
+        # River's predictions.
+        "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", HASH_SEED),
     }
 
 

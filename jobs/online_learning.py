@@ -102,7 +102,10 @@ def _events(env: StreamExecutionEnvironment, config: Config) -> DataStream:
         for name, source in file_inputs(config)
     ]
     events = streams[0].union(*streams[1:]) if len(streams) > 1 else streams[0]
-    return keying.clock(events, config.events.max_out_of_orderness_ms) if timed else events
+    if not timed:
+        return events
+    clocked = keying.clock(events, config.events.max_out_of_orderness_ms, refuse=ordered)
+    return clocked.name("Clock").uid(Uid.CLOCK)
 
 
 def _sink(config: Config, output: str, stream: DataStream) -> None:

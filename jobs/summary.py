@@ -3,7 +3,7 @@
 import math
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -211,7 +211,7 @@ class _Tally:
         if "evaluations" in folders:
             labelled, assumed = len(self._delays), self._assumed
             if predictions:
-                without_label = 1 - (labelled + assumed) / predictions
+                without_label = (predictions - labelled - assumed) / predictions
         return ModelSummary(
             name=self._model.name,
             task=self._model.task,
@@ -240,7 +240,7 @@ def _quantile(values: "array[int]", share: float) -> int | None:
 # Metrics
 
 
-class _RocAuc:
+class RocAuc:
     """The exact area under the ROC curve.
 
     River's `ROCAUC` looks at ten thresholds between 0 and 1, which is far off where nearly all scores
@@ -270,7 +270,7 @@ class _Classification:
         self._confusion = metrics.ConfusionMatrix()
         self._log_loss = metrics.LogLoss()
         self._cross_entropy = metrics.CrossEntropy()
-        self._roc_auc = _RocAuc()
+        self._roc_auc = RocAuc()
         self._has_probabilities = False
 
     def update(self, evaluation: Evaluation) -> bool:
@@ -339,7 +339,7 @@ class _Anomaly:
 
     def __init__(self, model: ModelConfig) -> None:
         self._normal = model.learn_only
-        self._roc_auc = _RocAuc()
+        self._roc_auc = RocAuc()
 
     def update(self, evaluation: Evaluation) -> bool:
         positive = self._is_anomaly(evaluation.label)
@@ -357,7 +357,11 @@ class _Anomaly:
         return {"roc_auc": self._roc_auc.get()}
 
 
-_SCORES = {"classification": _Classification, "regression": _Regression, "anomaly": _Anomaly}
+_SCORES: dict[str, Callable[[ModelConfig], _Scores]] = {
+    "classification": _Classification,
+    "regression": _Regression,
+    "anomaly": _Anomaly,
+}
 
 
 # Printing

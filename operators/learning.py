@@ -646,7 +646,7 @@ def _in_label_type(answer: Answer, label_type: LabelType | None) -> tuple[Any, A
     prediction, probabilities, score = answer
     if label_type is not None:
         prediction = tasks.as_label(prediction, label_type)
-    if probabilities:
+    if probabilities is not None:
         probabilities = {
             tasks.label_key(label if label_type is None else tasks.as_label(label, label_type)): p
             for label, p in probabilities.items()

@@ -137,9 +137,9 @@ class OnlineModel(KeyedProcessFunction):
 
     def _check_environment(self) -> None:
         """A task manager keeps the libraries that it has imported, whatever is installed since."""
-        for name, found in environment().items():
-            wanted = self._submitted_under[name]
-            if name != "machine" and found != wanted:
+        for name in ("python", "river", "numpy"):
+            found, wanted = environment()[name], self._submitted_under[name]
+            if found != wanted:
                 raise RuntimeError(
                     f"this task manager runs {name} {found}, the job was submitted with {wanted}: "
                     "start new task managers"

@@ -154,7 +154,8 @@ class PlainFlow:
         if not settings.times.accepts(ts, time.time_ns() // 1_000_000):
             return Verdict.BAD_TS, ts
         highest = self._highest.get(record.partition, ts)
-        if self._too_late(ts, highest):
+        # Elsewhere records count as they come.
+        if settings.ordered and ts < highest - settings.max_out_of_orderness_ms:
             return Verdict.OUT_OF_ORDER, ts
         self._highest[record.partition] = highest = max(ts, highest)
         before = self._watermarks[record.input]
@@ -162,16 +163,6 @@ class PlainFlow:
         self._watermarks[record.input] = max(before, reached)
         self._top = ts if self._top is None else max(ts, self._top)
         return Verdict.FINE, ts
-
-    def _too_late(self, ts: int, highest: int) -> bool:
-        """What Clock says of a record whose partition has reached `highest`."""
-        settings = self._settings
-        if settings.ordered:
-            return ts < highest - settings.max_out_of_orderness_ms
-        if settings.join.on_timeout != "assume":
-            return False
-        # Of the files of a folder, one after another, none goes back behind those before it.
-        return ts < highest - settings.max_out_of_orderness_ms or ts <= self._watermark()
 
     def _watermark(self) -> int:
         """The lowest of the inputs' watermarks; an input's never goes back."""

@@ -5,6 +5,7 @@ stalls the stream for as long as pickling takes, a long log makes recovery slow:
 weighs one against the other by what they were measured to cost.
 """
 
+import os
 import pickle
 import platform
 import sys
@@ -95,6 +96,8 @@ def environment() -> dict[str, str]:
         "river": import_module("river").__version__,
         "numpy": import_module("numpy").__version__,
         "machine": platform.machine(),
+        # Sets of strings, and what River makes of their order, are equal under equal seeds only.
+        "hashseed": os.environ.get("PYTHONHASHSEED", "random"),
     }
 
 

@@ -34,6 +34,7 @@ public final class Clock extends AbstractStreamOperator implements OneInputStrea
     private static final int MANY = 1000;
 
     private final long maxOutOfOrdernessMs;
+    private final boolean refuse;
 
     private transient ListState partitionsState; // ends: the watermark passes what it could refuse
     private transient ListState timesState; // [highest, watermark], for ever
@@ -43,8 +44,13 @@ public final class Clock extends AbstractStreamOperator implements OneInputStrea
     private transient boolean repeatWatermark;
     private transient int forgetAt;
 
-    public Clock(long maxOutOfOrdernessMs) {
+    /**
+     * @param maxOutOfOrdernessMs how far a record may be behind its partition's highest time
+     * @param refuse whether one further behind is refused; false where records count as they come
+     */
+    public Clock(long maxOutOfOrdernessMs, boolean refuse) {
         this.maxOutOfOrdernessMs = maxOutOfOrdernessMs;
+        this.refuse = refuse;
     }
 
     public void initializeState(StateInitializationContext context) throws Exception {
@@ -99,6 +105,10 @@ public final class Clock extends AbstractStreamOperator implements OneInputStrea
     /** Whether the record is in order; if so, its time counts. */
     private boolean counts(byte[] pickle) {
         long ts = Pickled.ts(pickle);
+        if (!refuse) {
+            highest = Math.max(highest, ts);
+            return true;
+        }
         if (ts <= watermark) {
             return false;
         }

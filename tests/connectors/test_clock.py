@@ -98,6 +98,15 @@ def test_a_record_that_is_out_of_order_or_range_raises_no_time(
     assert found == [FINE, bad_ts, bad_ts, FINE, FINE, OUT_OF_ORDER]
 
 
+def test_a_clock_that_refuses_nothing_lets_every_record_count(
+    flink_env: Make, tmp_path: Path
+) -> None:
+    write(tmp_path / "in", [1000, 5, 2000])
+    stream = source(flink_env(), tmp_path / "in")
+    found = [record.verdict for record in collected(keying.clock(stream, 0, refuse=False))]
+    assert found == [FINE, FINE, FINE]
+
+
 class Timers(KeyedProcessFunction):
     """Sets a timer `later` behind each record's time, and says what woke it."""
 

@@ -154,6 +154,7 @@ def test_damaged_records_keep_their_bytes_and_mean_what_python_says_they_mean(
         b'{"id":"a","id":2}',
         b'{"id":"\\ud800"}',
         b'{"id":"\\udc00\\ud800"}',
+        b'{"id":"\\udc00"}',
         b'{"id":"\\ud800x"}',
         b'{"id":"\\u00"}',
         b'{"id":"\\x"}',

@@ -104,7 +104,6 @@ def test_holding_keeps_the_watermark_behind_files_that_are_not_begun(
 ) -> None:
     (tmp_path / "a").write_bytes(event("later", 1000))
     (tmp_path / "b").write_bytes(event("earlier", 10))
-    (tmp_path / "c-is-empty").touch()
     stream = source(flink_env(), tmp_path, hold_until_last_file=hold)
     verdicts = {record.key: record.verdict for record in collected(keying.clock(stream, 0))}
     assert verdicts == {"later": FINE, "earlier": verdict}
@@ -129,6 +128,7 @@ def watermarks(stream: Any) -> Any:
 def test_the_last_file_moves_the_watermark_again(flink_env: Make, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(event("one", 1000))
     (tmp_path / "b").write_bytes(b"\n".join([event("two", 500), event("three", 800)]))
+    (tmp_path / "c-is-empty").touch()
     stream = source(flink_env(), tmp_path, hold_until_last_file=True, max_out_of_orderness_ms=100)
     with watermarks(stream).execute_and_collect() as found:
         seen = list(found)
@@ -211,6 +211,29 @@ def test_a_job_that_fails_in_mid_file_goes_on_where_its_checkpoint_was(
     assert (first, second > first) == (lines[0], True)
     assert list(files.read_parts(out)) == lines
     assert len(list(out.glob("part-*.jsonl"))) > 2
+
+
+class Raw(MapFunction):
+    def map(self, value: Any) -> str:
+        return value[1][4].decode()
+
+
+def test_a_sink_keeps_the_order_of_a_stream_of_one_subtask(flink_env: Make, tmp_path: Path) -> None:
+    lines = [f"{i}" for i in range(3000)]
+    (tmp_path / "in").write_text("\n".join(lines))
+    env = flink_env(parallelism=2)
+    stream = source(env, tmp_path / "in", parallelism=1).map(Raw(), output_type=Types.STRING())
+    files.file_sink(
+        stream.set_parallelism(1),
+        path=tmp_path / "out",
+        prefix="part",
+        uid="sink",
+        name="out",
+        roll_interval_ms=1000,
+        roll_size_bytes=1 << 20,
+    )
+    env.execute("one subtask")
+    assert list(files.read_parts(tmp_path / "out")) == lines
 
 
 def test_parts_are_read_by_writer_and_number_without_unfinished_ones(tmp_path: Path) -> None:

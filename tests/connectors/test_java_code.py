@@ -65,6 +65,15 @@ def test_the_jar_has_a_class_for_each_source(cache: Path) -> None:
     assert names == {f"riverrun/connectors/{path.stem}.class" for path in SOURCES.glob("*.java")}
 
 
+def test_classes_that_are_loaded_already_do_no_harm(
+    flink_env: Callable[..., Any], cache: Path
+) -> None:
+    flink_env()
+    [attached] = cache.iterdir()
+    attached.unlink()
+    assert java_code.jar(get_gateway()) == attached
+
+
 def test_the_same_sources_are_compiled_once(cache: Path) -> None:
     made = java_code.jar(get_gateway())
     made.write_bytes(b"kept as it is")

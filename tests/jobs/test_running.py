@@ -86,7 +86,8 @@ BAD = [
 ]
 
 
-def test_bad_records_are_dead_letters_and_change_nothing_for_their_neighbours(tmp_path):
+@pytest.mark.parametrize("mode", MODES)
+def test_bad_records_are_dead_letters_and_change_nothing_for_their_neighbours(tmp_path, mode):
     good = phishing(300)
     rng = random.Random(3)
     lines = [json.dumps(event) for event in good]
@@ -98,6 +99,7 @@ def test_bad_records_are_dead_letters_and_change_nothing_for_their_neighbours(tm
     path = write(tmp_path / "events.jsonl", lines)
     config = job(
         tmp_path,
+        job={"execution": mode},
         inputs={"features": {"path": "events.jsonl"}},
         models=[classifier()],
         limits={"record_bytes": 65_536},
@@ -197,11 +199,12 @@ SPECS = {
 }
 
 
-def test_a_job_that_failed_twice_ends_as_one_that_never_did(tmp_path, injected):
+@pytest.mark.parametrize("mode", MODES)
+def test_a_job_that_failed_twice_ends_as_one_that_never_did(tmp_path, injected, mode):
     write(tmp_path / "events.jsonl", phishing(700))
     config = job(
         tmp_path,
-        job={"checkpoint_interval": "50ms"},
+        job={"checkpoint_interval": "50ms", "execution": mode},
         inputs={"features": {"path": "events.jsonl"}},
         models=[
             classifier(name, spec, role="champion" if name == "forest" else "challenger")
@@ -353,3 +356,30 @@ def test_a_model_that_does_not_fit_its_task_is_refused(tmp_path):
                 models=[classifier(spec={"class": "river.linear_model.LinearRegression"})],
             )
         )
+
+
+def test_labels_are_assumed_in_order_of_arrival_too_and_nothing_is_out_of_order(tmp_path):
+    """Timers decide here, so the watermark moves with each record: the run equals the plain flow."""
+    events = phishing(300, last_delay=90 * 60_000)
+    rng = random.Random(5)
+    # Far more out of order than max_out_of_orderness, and yet all of it counts as it comes.
+    events.sort(key=lambda event: event["ts"] + rng.uniform(0, 1_200_000))
+    write(tmp_path / "events.jsonl", events)
+    config = job(
+        tmp_path,
+        events={"max_out_of_orderness": "5s"},
+        join={
+            "label_timeout": "30m",
+            "retention": "2h",
+            "on_timeout": "assume",
+            "assumed_label": False,
+            "corrections": "learn",
+        },
+        inputs={"features": {"path": "events.jsonl"}},
+        models=[classifier()],
+    )
+    assert run(config)
+    got = same(config)
+    assert len(got["predictions"]) == 300
+    assert {"assumed", "correction", "label"} <= {row["source"] for row in got["evaluations"]}
+    assert not got["dead_letters"]

@@ -2,7 +2,9 @@ import copy
 import datetime
 import json
 import pickle
+import re
 import tomllib
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -106,6 +108,13 @@ def test_toml_and_json_say_the_same():
     spec = tomllib.loads(text)["spec"]
     assert spec == {"pipeline": [SCALER, lr(l2=0.0)]}
     assert stored(json.loads(json.dumps(spec)), "m") == stored(spec, "m") == spec
+
+
+def test_the_guide_is_right():
+    guide = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    (example,) = re.findall(r"```toml\n(.*?)```", guide, re.DOTALL)
+    assert check(tomllib.loads(example)["spec"]) == []
+    assert f"({len(allowlist.names())} in River 0.26.1)" in guide
 
 
 def test_selected_features_keep_the_order_in_which_they_are_written():

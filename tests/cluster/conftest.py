@@ -1,0 +1,40 @@
+"""One standalone cluster for the tests that leave it as they found it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from jobs.cluster import Cluster
+from jobs.rest import TERMINAL_STATES
+
+SETTINGS = {
+    # The answers of the REST API are at most this old; a wait for a condition sees it soon.
+    "web.refresh-interval": "100 ms",
+    "metrics.fetcher.update-interval": "200 ms",
+    "restart-strategy.exponential-delay.max-backoff": "1 s",
+}
+
+
+@pytest.fixture(scope="session")
+def _running_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("cluster") / "cluster"
+    with Cluster.start(folder, state_backend="rocksdb", settings=SETTINGS) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(_running_cluster: Cluster) -> Iterator[Cluster]:
+    """A job manager and one task manager, without a job."""
+    running = _running_cluster
+    yield running
+    if running.job_manager_pid is None:
+        running.start_job_manager()
+    for job in running.rest.jobs():
+        if job.state not in TERMINAL_STATES:
+            running.rest.cancel(job.id)
+            running.rest.wait_for(job.id, TERMINAL_STATES)
+    for number in running.task_manager_pids:
+        if number > 1:
+            running.kill_task_manager(number)
+    if 1 not in running.task_manager_pids:
+        running.start_task_manager(1)

@@ -1,0 +1,142 @@
+"""A job on a cluster whose input arrives file by file while things happen to it."""
+
+import contextlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from jobs import submitting
+from jobs.cluster import Cluster
+from jobs.config import Config, load_config
+from jobs.starting import Start
+from jobs.submitting import JobStatus
+from jobs.waiting import wait_until
+from tests.jobs import flows
+
+PATIENCE_S = 120.0
+
+
+class Streaming:
+    """A job, its watched input folder and its outputs, all below `folder`.
+
+    The folder's name order is the order of arrival where the parallelism is 1.
+    """
+
+    def __init__(self, cluster: Cluster, folder: Path, models: list[dict], **sections: Any) -> None:
+        self.cluster = cluster
+        self.rest = cluster.rest
+        self.path = folder / "job.toml"
+        self._folder = folder
+        self._given = sections
+        self._models = models
+        self._files = 0
+        (folder / "in").mkdir(parents=True)
+        self.configure()
+
+    def configure(self, *, models: list[dict] | None = None, **sections: Any) -> Config:
+        """Write the configuration anew, with these sections instead of the given ones."""
+        self._models = self._models if models is None else models
+        self._given = {**self._given, **sections}
+        made = flows.job(
+            self._folder,
+            inputs={"features": {"path": "in", "watch": True}},
+            models=self._models,
+            **self._given,
+        )
+        self.path.write_text(made.to_public_toml())
+        self.config = load_config(self.path)
+        assert self.config == made
+        return self.config
+
+    def feed(self, events: Iterable[Any]) -> None:
+        """One more file, which appears whole."""
+        self._files += 1
+        name = f"{self._files:05}.jsonl"
+        flows.write(self._folder / "drafts" / name, events).rename(self._folder / "in" / name)
+
+    def submit(self, start: Start = "new", savepoint: str | None = None) -> str:
+        return submitting.submit(
+            self.config, self.path, self.rest, start=start, savepoint=savepoint
+        )
+
+    def upgrade(self) -> str:
+        """Upgrade to what is configured now, with the code of this process; the savepoint."""
+        return submitting.upgrade(self.config, self.path, self.rest)[1]
+
+    def status(self) -> JobStatus:
+        return submitting.status(self.config, self.rest)
+
+    def committed(self, output: str) -> int:
+        """How many records of an output are final."""
+        return len(flows.written(self.config)[output])
+
+    def wait_for(self, count: int, output: str = "predictions") -> None:
+        wait_until(
+            lambda: self.committed(output) >= count,
+            f"{count} {output} of {self.config.job.name}, committed",
+            timeout_s=PATIENCE_S,
+        )
+
+    def expected(self) -> dict[str, list[dict]]:
+        """What the plain flow makes of all that was fed."""
+        return flows.expected(self.config)
+
+    def wait_until_restarted(self, times: int) -> None:
+        """Until the job was restarted so often, and every task runs again."""
+        job_id = self.job_id
+
+        def again() -> bool:
+            tasks = {vertex["status"] for vertex in self.rest.job(job_id)["vertices"]}
+            return self.rest.restarts(job_id) == times and tasks == {"RUNNING"}
+
+        wait_until(again, f"restart {times} of job {job_id}", timeout_s=PATIENCE_S)
+
+    @property
+    def job_id(self) -> str:
+        """Of the job that runs, or ran last."""
+        job = self.rest.job_by_name(self.config.job.name)
+        assert job is not None
+        return job.id
+
+    def finish(self) -> tuple[dict[str, list[dict]], str]:
+        """Wait until every record expected is final, stop; what was written, and the savepoint."""
+        for output, rows in self.expected().items():
+            self.wait_for(len(rows), output)
+        savepoint = self.stop()
+        return flows.written(self.config), savepoint
+
+    def stop(self) -> str:
+        """Stop the running job with a savepoint; whatever it wrote is final then."""
+        job_id = self.job_id
+        savepoint = self.rest.stop_with_savepoint(job_id)
+        self.rest.wait_for(job_id, {"FINISHED"})
+        return savepoint
+
+    def begun(self, output: str = "predictions") -> set[str]:
+        """Ids of the transactions in an output, in files that are not final or never will be, too."""
+        found = set()
+        for file in Path(self.config.sinks(output)[0].path).glob("*"):  # type: ignore[union-attr]
+            with contextlib.suppress(FileNotFoundError):  # it has just got its final name
+                lines = file.read_bytes().splitlines(keepends=True)
+                found.update(json.loads(line)["id"] for line in lines if line.endswith(b"\n"))
+        return found
+
+
+def assert_same(got: dict[str, list[dict]], wanted: dict[str, list[dict]]) -> None:
+    """Equal, float for float and in order; dead letters come from two operators, in any order."""
+    for output in flows.OUTPUTS:
+        if output == "dead_letters":
+            assert flows.by_content(got[output]) == flows.by_content(wanted[output])
+        else:
+            assert got[output] == wanted[output], output
+
+
+def assert_once(got: dict[str, list[dict]]) -> None:
+    """One prediction for each transaction and model, one example for each label and model."""
+    for output in ("predictions", "evaluations"):
+        keys = [(row["id"], row["model"]) for row in got[output]]
+        assert len(keys) == len(set(keys)), output
+    examples = [row for row in got["learn_log"] if row["kind"] == "example"]
+    keys = [(row["id"], row["model"]) for row in examples]
+    assert len(keys) == len(set(keys))

@@ -1,0 +1,95 @@
+"""Processes of a real cluster are killed, and the outputs are those of a run where none was."""
+
+import os
+import random
+import signal
+from pathlib import Path
+
+import pytest
+
+from jobs import cli
+from jobs.waiting import wait_until
+from tests.cluster.streaming import PATIENCE_S, Streaming, assert_once, assert_same
+from tests.jobs.flows import T0, classifier, phishing
+
+pytestmark = pytest.mark.cluster
+
+SEED = int(os.environ.get("RIVERRUN_SEED", random.randrange(1 << 32)))
+
+FOREST = {"class": "river.forest.ARFClassifier", "params": {"n_models": 3, "seed": 1}}
+SUBSPACES = {
+    "class": "river.ensemble.SRPClassifier",
+    "params": {"model": {"class": "river.naive_bayes.GaussianNB"}, "n_models": 3, "seed": 2},
+}
+MODELS = [classifier(), classifier("forest", FOREST), classifier("subspaces", SUBSPACES)]
+
+
+def with_bad_records(events: list[dict], rng: random.Random) -> list:
+    """Some that are dead letters of the join and of the decoder in between."""
+    mixed: list = list(events)
+    for place in sorted(rng.sample(range(len(events) // 4, len(events)), 5)):
+        mixed.insert(place, {"id": "t0", "features": {"other": 1}, "ts": T0})
+        mixed.insert(place, '{"id": "broken')
+    return mixed
+
+
+def test_a_job_whose_task_manager_is_killed_six_times_writes_what_it_would_have(cluster, tmp_path):
+    rng = random.Random(SEED)
+    events = with_bad_records(phishing(900), rng)
+    points = sorted(rng.sample(range(100, 850), 6))
+    in_checkpoint = rng.choice(points)
+    print(f"RIVERRUN_SEED={SEED}, kills after {points} transactions")
+    print(f"the one at {in_checkpoint} in a checkpoint")
+    job = Streaming(cluster, tmp_path, MODELS, job={"checkpoint_interval": "100ms"})
+    feeding = Feeding(job, events, rng)
+    feeding.until(100)
+    job_id = job.submit()
+    for kills, point in enumerate(points, 1):
+        feeding.until(point + rng.randrange(1, 50))
+        wait_until(
+            lambda point=point: len(job.begun()) >= point,
+            f"{point} transactions",
+            timeout_s=PATIENCE_S,
+        )
+        before = job.rest.checkpoints(job_id)["counts"]["failed"]
+        if point == in_checkpoint:
+            wait_until(
+                lambda: job.rest.checkpoints(job_id)["counts"]["in_progress"],
+                "a checkpoint in progress",
+                timeout_s=PATIENCE_S,
+                every_s=0,
+            )
+        cluster.kill_task_manager(1)
+        cluster.start_task_manager(1)
+        job.wait_until_restarted(kills)
+        counts = job.rest.checkpoints(job_id)["counts"]
+        print(f"kill {kills}: {counts}")
+    feeding.rest()
+
+    got, _ = job.finish()
+    assert_same(got, job.expected())
+    assert_once(got)
+    assert len(got["predictions"]) == len(MODELS) * 900
+    assert len(got["dead_letters"]) == 10
+
+
+class Feeding:
+    """Hands events on, in files of random sizes, some without a record."""
+
+    def __init__(self, job: Streaming, events: list, rng: random.Random) -> None:
+        self._job, self._events, self._rng = job, events, rng
+        self._transactions = 0
+
+    def until(self, transactions: int) -> None:
+        """So many transactions' features, and whatever lies before them."""
+        while self._transactions < transactions:
+            self._file(self._rng.randrange(0, 40))
+
+    def rest(self) -> None:
+        while self._events:
+            self._file(self._rng.randrange(0, 80))
+
+    def _file(self, size: int) -> None:
+        file, self._events = self._events[:size], self._events[size:]
+        self._transactions += sum(isinstance(e, dict) and "features" in e for e in file)
+        self._job.feed(file)
