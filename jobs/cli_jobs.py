@@ -1,7 +1,9 @@
 """The commands of a job: run, backtest, check, dead-letters, submit, upgrade, status, demo."""
 
+import contextlib
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,18 +41,7 @@ def run(
 
     loaded = load_config(config)
     start = _start(resume, fresh)
-    begun = time.monotonic()
-    with _progress() as progress:
-        task = progress.add_task("starting Flink", total=None)
-
-        def show(so_far: running.Running) -> None:
-            rate = so_far.records / (time.monotonic() - begun)
-            text = (
-                f"{so_far.records:,} records, {so_far.predictions:,} predictions, "
-                f"{so_far.labelled:,} labelled, {rate:,.0f} records/s"
-            )
-            progress.update(task, description=text)
-
+    with _job_progress() as show:
         ended = running.run(
             loaded,
             start=start,
@@ -66,6 +57,25 @@ def run(
     if not ended:
         err.print(f"interrupted; riverrun run {config} --resume goes on")
         raise typer.Exit(130)
+
+
+@app.command(epilog="Example: riverrun demo")
+def demo(
+    folder: Annotated[
+        Path | None,
+        typer.Option("--dir", metavar="FOLDER", help="For its input and output."),
+    ] = None,
+) -> None:
+    """Learn from River's Phishing data with delayed labels, and compare with plain River."""
+    from jobs import demo as showing
+
+    with _job_progress() as show:
+        shown = showing.demo(folder or showing.FOLDER, progress=show)
+    if shown is None:
+        raise typer.Exit(130)
+    showing.print_demo(shown, out)
+    if shown.different:
+        raise typer.Exit(1)
 
 
 @app.command(epilog="Example: riverrun backtest job.toml --save fraud.rrv")
@@ -254,6 +264,26 @@ def _known(reason: str | None) -> str | None:
     if reason is not None and reason not in set(Reason):
         raise Failure(f"no reason {reason!r}; there are {', '.join(Reason)}")
     return reason
+
+
+@contextlib.contextmanager
+def _job_progress() -> Iterator[Callable[[Any], None]]:
+    """Shows how far a running job is: totals, and records per second since the last look."""
+    with _progress() as progress:
+        task = progress.add_task("starting Flink", total=None)
+        before = [time.monotonic(), 0]
+
+        def show(so_far: Any) -> None:
+            now = time.monotonic()
+            rate = (so_far.records - before[1]) / max(now - before[0], 1e-9)
+            before[:] = now, so_far.records
+            text = (
+                f"{so_far.records:,} records, {so_far.predictions:,} predictions, "
+                f"{so_far.labelled:,} labelled, {rate:,.0f} records/s"
+            )
+            progress.update(task, description=text)
+
+        yield show
 
 
 def _progress() -> Progress:

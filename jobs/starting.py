@@ -11,6 +11,9 @@ from jobs.errors import Failure
 
 Start = Literal["new", "resume", "fresh"]
 
+# Below the checkpoint folder of a job.
+SAVEPOINTS = "savepoints"
+
 
 def require_built(config: Config) -> None:
     """Refuse what the configuration allows and this release does not do yet.
@@ -37,9 +40,14 @@ def require_built(config: Config) -> None:
 
 
 def checkpoints(config: Config) -> list[Path]:
-    """Complete checkpoints of this job name, oldest first."""
+    """Complete checkpoints and savepoints of this job name, oldest first.
+
+    Savepoints count: after an upgrade the job has no checkpoint before its first own one, and its
+    output is final up to the savepoint.
+    """
     folder = Path(config.job.checkpoint_dir)
-    found = [metadata.parent for metadata in folder.glob("*/chk-*/_metadata")]
+    patterns = ("*/chk-*/_metadata", f"{SAVEPOINTS}/*/_metadata")
+    found = [metadata.parent for pattern in patterns for metadata in folder.glob(pattern)]
     return sorted(found, key=_age)
 
 
@@ -62,8 +70,8 @@ def prepare_start(config: Config, start: Start, overwrite: bool = False) -> str 
     Parameters
     ----------
     start : {"new", "resume", "fresh"}
-        `new` refuses where this job has checkpoints; `resume` takes its newest complete one; `fresh`
-        sets them aside.
+        `new` refuses where this job has checkpoints; `resume` takes its newest complete one, or a
+        newer savepoint; `fresh` sets them aside.
     overwrite : bool
         Delete the files in output folders; not with `resume`.
 

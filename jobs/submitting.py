@@ -3,6 +3,7 @@
 import difflib
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from jobs import environment, launch
 from jobs.config import Config, ModelConfig
 from jobs.errors import Failure
 from jobs.rest import TERMINAL_STATES, Job, Rest, RestError
-from jobs.starting import Start, prepare_start, uri
+from jobs.starting import SAVEPOINTS, Start, prepare_start, uri
 from jobs.waiting import wait_until
 
 PARAMETER = "riverrun.models"
@@ -108,7 +109,7 @@ def upgrade(config: Config, path: Path, rest: Rest, *, timeout_s: float = 180.0)
     changed = list(_changed_specs(_models_of(rest, job.id), config.models))
     if changed:
         raise Failure("\n".join([*changed, _CHOICES]))
-    folder = uri(Path(config.job.checkpoint_dir, "savepoints"))
+    folder = uri(Path(config.job.checkpoint_dir, SAVEPOINTS))
     savepoint = rest.stop_with_savepoint(job.id, folder, timeout_s=timeout_s)
     rest.wait_for(job.id, {"FINISHED"}, timeout_s=timeout_s)
     try:
@@ -116,7 +117,8 @@ def upgrade(config: Config, path: Path, rest: Rest, *, timeout_s: float = 180.0)
     except Failure as error:
         raise Failure(
             f"{error}\nthe old job has stopped; its savepoint is {savepoint}\n"
-            f"to go back: with the old code, riverrun submit {path} --from {savepoint}"
+            f"to go back: with the old code, riverrun submit {shlex.quote(str(path))} "
+            f"--from {shlex.quote(savepoint)} --url {rest.url}"
         ) from error
     return new, savepoint
 

@@ -1,9 +1,11 @@
 """One standalone cluster for the tests that leave it as they found it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import pytest
 
+from jobs import cli
 from jobs.cluster import Cluster
 from jobs.rest import TERMINAL_STATES
 
@@ -12,6 +14,8 @@ SETTINGS = {
     "web.refresh-interval": "100 ms",
     "metrics.fetcher.update-interval": "200 ms",
     "restart-strategy.exponential-delay.max-backoff": "1 s",
+    # Every checkpoint, not the last ten.
+    "web.checkpoints.history": "10000",
 }
 
 
@@ -38,3 +42,23 @@ def cluster(_running_cluster: Cluster) -> Iterator[Cluster]:
             running.kill_task_manager(number)
     if 1 not in running.task_manager_pids:
         running.start_task_manager(1)
+
+
+class Result(NamedTuple):
+    """What a command said."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def riverrun(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """Runs a command in this process: `riverrun("status", "job.toml")`."""
+
+    def run(*arguments: object) -> Result:
+        capsys.readouterr()
+        code = cli.main([str(argument) for argument in arguments])
+        return Result(code, *capsys.readouterr())
+
+    return run

@@ -1,13 +1,11 @@
 """Processes of a real cluster are killed, and the outputs are those of a run where none was."""
 
+import json
 import os
 import random
-import signal
-from pathlib import Path
 
 import pytest
 
-from jobs import cli
 from jobs.waiting import wait_until
 from tests.cluster.streaming import PATIENCE_S, Streaming, assert_once, assert_same
 from tests.jobs.flows import T0, classifier, phishing
@@ -51,10 +49,11 @@ def test_a_job_whose_task_manager_is_killed_six_times_writes_what_it_would_have(
             f"{point} transactions",
             timeout_s=PATIENCE_S,
         )
-        before = job.rest.checkpoints(job_id)["counts"]["failed"]
         if point == in_checkpoint:
-            wait_until(
-                lambda: job.rest.checkpoints(job_id)["counts"]["in_progress"],
+            # Behind so much work its barriers take a while.
+            feeding.until(point + 300)
+            begun = wait_until(
+                lambda: checkpoints(job, "IN_PROGRESS"),
                 "a checkpoint in progress",
                 timeout_s=PATIENCE_S,
                 every_s=0,
@@ -62,15 +61,64 @@ def test_a_job_whose_task_manager_is_killed_six_times_writes_what_it_would_have(
         cluster.kill_task_manager(1)
         cluster.start_task_manager(1)
         job.wait_until_restarted(kills)
-        counts = job.rest.checkpoints(job_id)["counts"]
-        print(f"kill {kills}: {counts}")
+        if point == in_checkpoint:
+            assert begun & checkpoints(job, "FAILED")
     feeding.rest()
+    assert job.rest.checkpoints(job_id)["counts"]["restored"] > 0
 
     got, _ = job.finish()
     assert_same(got, job.expected())
     assert_once(got)
     assert len(got["predictions"]) == len(MODELS) * 900
     assert len(got["dead_letters"]) == 10
+
+
+def test_a_job_goes_on_after_its_job_manager_was_lost(cluster, tmp_path, riverrun):
+    events = phishing(600)
+    job = Streaming(cluster, tmp_path, MODELS)
+    job.feed(events[:300])
+    job.submit()
+    job.wait_for(100)
+
+    def lose_job_manager() -> None:
+        cluster.kill_job_manager()
+        cluster.start_job_manager()
+        assert cluster.rest.jobs() == []
+
+    # What is fed while there is no job waits for the next one.
+    job.feed(events[300:600])
+    lose_job_manager()
+    refused = riverrun("submit", job.path, "--url", cluster.url)
+    assert refused.code == 1
+    assert "go on with --resume, or begin anew with --fresh" in refused.err
+    assert riverrun("submit", job.path, "--url", cluster.url, "--resume").code == 0
+
+    # Lost once more, with nothing to go on from but the savepoint of an upgrade.
+    job.wait_for(len(job.expected()["predictions"]))
+    job.configure(job={"checkpoint_interval": "10m"})
+    savepoint = job.upgrade()
+    job.feed(events[600:900])
+    fed = {event["id"] for event in events[:900] if "features" in event}
+    wait_until(lambda: job.begun() == fed, "every prediction, not final", timeout_s=PATIENCE_S)
+    assert job.status().last_checkpoint is None
+    lose_job_manager()
+    job.configure(job={"checkpoint_interval": "100ms"})
+    resumed = riverrun("submit", job.path, "--url", cluster.url, "--resume", "--json")
+    assert resumed.code == 0
+    restored = job.rest.checkpoints(json.loads(resumed.out)["job"])["latest"]["restored"]
+    assert restored["external_path"] == savepoint
+
+    job.feed(events[900:])
+    got, _ = job.finish()
+    assert_same(got, job.expected())
+    assert_once(got)
+    assert len(got["predictions"]) == len(MODELS) * 600
+
+
+def checkpoints(job: Streaming, status: str) -> set[int]:
+    """Numbers of the running job's checkpoints with this status."""
+    history = job.rest.checkpoints(job.job_id)["history"]
+    return {checkpoint["id"] for checkpoint in history if checkpoint["status"] == status}
 
 
 class Feeding:

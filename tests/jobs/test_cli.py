@@ -16,6 +16,9 @@ def commands(group=cli.app, path=()):
     """Every command, as its words."""
     for info in group.registered_groups:
         name = info.name or info.typer_instance.info.name
+        if not isinstance(name, str):  # added without a name: its commands are the group's
+            yield from commands(info.typer_instance, path)
+            continue
         yield (*path, name)
         yield from commands(info.typer_instance, (*path, name))
     for info in group.registered_commands:
