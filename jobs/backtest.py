@@ -130,6 +130,7 @@ def save_champion(lane: Lane, path: Path) -> Manifest:
         origin=msgspec.to_builtins(live.settings.origin),
         label_type=live.label_type,
         names=sorted(live.names),
+        purity=live.settings.purity,
         environment=environment(),
         sha256=sha256(pickled).hexdigest(),
         created=time.time_ns() // 1_000_000,

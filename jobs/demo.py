@@ -7,7 +7,7 @@ import json
 import random
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -98,20 +98,13 @@ class Demo(Struct, frozen=True):
     summary: Summary
 
 
-def demo(
-    folder: Path = FOLDER,
-    *,
-    step: Callable[[str], None] = lambda text: None,
-    progress: running.Progress | None = None,
-) -> Demo | None:
+def demo(folder: Path = FOLDER, *, progress: running.Progress | None = None) -> Demo | None:
     """Make the input, run the job on it, run plain River on it, and compare.
 
     Parameters
     ----------
     folder : path
         For input, configuration and output; the output of an earlier demo there is deleted.
-    step : callable
-        Told what is being done.
     progress : callable, optional
         Told how far the job is, see `jobs.running.run`.
 
@@ -127,18 +120,15 @@ def demo(
     """
     begun = time.monotonic()
     _clear(folder)
-    step("making the input")
     pages = list(transactions())
     lines = folder / "input" / "events.jsonl"
     count = write_events(lines, by_time(label_events(pages), feature_events(pages)))
     path = folder / "job.toml"
     path.write_text(CONFIG)
     config = load_config(path)
-    step("starting Flink")
     if not running.run(config, progress=progress):
         return None
     in_all = time.monotonic() - begun
-    step("comparing with plain River")
     summary = summarize(config)
     expected = plain_river(lines)
     predictions = Path(summary.outputs["predictions"])
@@ -239,6 +229,9 @@ def _clear(folder: Path) -> None:
 
 def print_demo(demo: Demo, console: Console) -> None:
     """Print the summary, a chart, the speed, and whether the job agrees with plain River."""
+    console.print(
+        "Web pages ten minutes apart; whether one was phishing turns out five minutes to a week later.\n"
+    )
     print_summary(demo.summary, console)
     console.print()
     for line in _chart(demo.accuracy, console.encoding):

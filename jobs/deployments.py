@@ -1,5 +1,7 @@
 """From `[[models]]`, or a River object given in Python, to what the job starts with."""
 
+import io
+import pickle
 from collections.abc import Callable
 from functools import partial
 from hashlib import sha256
@@ -9,7 +11,7 @@ from typing import Any
 from jobs.config import Config, ConfigError, ModelConfig
 from models import specs, tasks
 from models.ordering import pickle_in_order
-from models.purity import probe
+from models.purity import Purity, probe
 from operators.learning import Deployment, ModelSettings, Version
 from state.artifacts import ArtifactError, read_artifact
 from state.snapshots import StateFormatError, pickle_model, unpickle_model
@@ -42,7 +44,7 @@ def deployments(config: Config, model: Any = None) -> list[Deployment]:
 
 def _deployment(configured: ModelConfig, given: Any) -> Deployment:
     task = tasks.task_for(configured.task)
-    since = None
+    since = manifest = None
     if configured.artifact is not None:
         manifest, pickled = read_artifact(Path(configured.artifact))
         origin = manifest.origin
@@ -67,12 +69,14 @@ def _deployment(configured: ModelConfig, given: Any) -> Deployment:
     unfit = task.check_model(make())
     if unfit:
         raise ValueError("; ".join(unfit))
+    # What a model has learned can hide what changes it: it is known from its beginning.
+    purity = probe(make, task) if manifest is None else Purity(manifest.purity)
     settings = ModelSettings(
         name=configured.name,
         task=configured.task,
         role=configured.role,
         origin=origin,
-        purity=probe(make, task),
+        purity=purity,
         labels=configured.labels,
         learn_on=configured.learn_on,
         learn_only=configured.learn_only,
@@ -90,13 +94,21 @@ def _pickled_by_name(model: Any) -> bytes:
     if model is None:
         raise ValueError("it has neither spec nor artifact, and no River object was given")
     pickle_in_order()
-    home = type(model).__module__
-    if home == "__main__":
-        raise ValueError(
-            f"{type(model).__name__} is defined in the script that runs; put it into a module that "
-            "task managers can import"
-        )
     try:
-        return pickle_model(model)
+        pickled = pickle_model(model)
     except Exception as error:
         raise ValueError(f"the River object cannot be pickled: {error}") from error
+    _ImportableOnly(io.BytesIO(pickled)).load()
+    return pickled
+
+
+class _ImportableOnly(pickle.Unpickler):
+    """Finds what lives in the running script alone, however deep inside the model."""
+
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        if module_name == "__main__":
+            raise ValueError(
+                f"{global_name} is defined in the script that runs; put it into a module that "
+                "task managers can import"
+            )
+        return super().find_class(module_name, global_name)

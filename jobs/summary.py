@@ -387,10 +387,9 @@ def print_summary(summary: Summary, console: Console) -> None:
         table.add_row(name, *(column.get(name, "") for column in columns))
     console.print(table, soft_wrap=False)
     console.print()
-    for reason, count in (summary.dead_letters or {}).items():
-        console.print(f"{count:,} dead letters {reason}")
-    if summary.dead_letters == {}:
-        console.print("no dead letters")
+    if summary.dead_letters is not None:
+        counts = (f"{count:,} {reason}" for reason, count in summary.dead_letters.items())
+        console.print(f"dead letters: {', '.join(counts) or 'none'}")
     for output, folder in summary.outputs.items():
         console.print(f"{output.replace('_', ' '):<14} {folder}")
 

@@ -48,9 +48,14 @@ class Manifest(Struct, frozen=True, kw_only=True):
     origin: Any
     label_type: str | None
     names: list[str]
+    purity: str
     environment: dict[str, str]
     sha256: str
     created: int
+
+
+class _Header(Struct):
+    format: int
 
 
 def write_artifact(path: Path, manifest: Manifest, pickled: bytes) -> None:
@@ -72,12 +77,13 @@ def read_artifact(path: Path) -> tuple[Manifest, bytes]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            manifest = msgspec.json.decode(archive.read(_MANIFEST), type=Manifest)
-            pickled = archive.read(_MODEL)
+            text, pickled = archive.read(_MANIFEST), archive.read(_MODEL)
+        found = msgspec.json.decode(text, type=_Header).format
+        if found != FORMAT:
+            raise ArtifactError(f"{path} has format {found}; this release reads {FORMAT}")
+        manifest = msgspec.json.decode(text, type=Manifest)
     except _UNREADABLE as error:
         raise ArtifactError(f"{path} is not an artifact (.rrv): {error}") from error
-    if manifest.format != FORMAT:
-        raise ArtifactError(f"{path} has format {manifest.format}; this release reads {FORMAT}")
     if sha256(pickled).hexdigest() != manifest.sha256:
         raise ArtifactError(f"{path} was changed: its model is not the one its manifest names")
     return manifest, pickled

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import time
 
 import pytest
 
@@ -14,10 +15,10 @@ pytestmark = pytest.mark.cluster
 
 SEED = int(os.environ.get("RIVERRUN_SEED", random.randrange(1 << 32)))
 
-FOREST = {"class": "river.forest.ARFClassifier", "params": {"n_models": 3, "seed": 1}}
+FOREST = {"class": "river.forest.ARFClassifier", "params": {"n_models": 10, "seed": 1}}
 SUBSPACES = {
     "class": "river.ensemble.SRPClassifier",
-    "params": {"model": {"class": "river.naive_bayes.GaussianNB"}, "n_models": 3, "seed": 2},
+    "params": {"model": {"class": "river.naive_bayes.GaussianNB"}, "n_models": 10, "seed": 2},
 }
 MODELS = [classifier(), classifier("forest", FOREST), classifier("subspaces", SUBSPACES)]
 
@@ -53,7 +54,7 @@ def test_a_job_whose_task_manager_is_killed_six_times_writes_what_it_would_have(
             # Behind so much work its barriers take a while.
             feeding.until(point + 300)
             begun = wait_until(
-                lambda: checkpoints(job, "IN_PROGRESS"),
+                lambda: checkpoints(job, "IN_PROGRESS", age_ms=300),
                 "a checkpoint in progress",
                 timeout_s=PATIENCE_S,
                 every_s=0,
@@ -115,10 +116,14 @@ def test_a_job_goes_on_after_its_job_manager_was_lost(cluster, tmp_path, riverru
     assert len(got["predictions"]) == len(MODELS) * 600
 
 
-def checkpoints(job: Streaming, status: str) -> set[int]:
-    """Numbers of the running job's checkpoints with this status."""
-    history = job.rest.checkpoints(job.job_id)["history"]
-    return {checkpoint["id"] for checkpoint in history if checkpoint["status"] == status}
+def checkpoints(job: Streaming, status: str, age_ms: int = 0) -> set[int]:
+    """Numbers of the running job's checkpoints with this status, begun so long ago or longer."""
+    latest = time.time() * 1000 - age_ms
+    return {
+        checkpoint["id"]
+        for checkpoint in job.rest.checkpoints(job.job_id)["history"]
+        if checkpoint["status"] == status and checkpoint["trigger_timestamp"] <= latest
+    }
 
 
 class Feeding:

@@ -118,7 +118,7 @@ FULL = """
 [job]
 name = "fraud"
 mode = "live"
-ordering = "event_time"
+ordering = "arrival"
 parallelism = 3
 lane_by = "merchant"
 live_lanes = 20
@@ -209,7 +209,7 @@ learn_only = false
 def test_every_key_of_a_file_is_read() -> None:
     config = config_of(FULL, {"JAAS": "secret"})
     assert config.job == settings.JobConfig(
-        "fraud", "live", "event_time", 3, "merchant", 20, "process", "rocksdb", True,
+        "fraud", "live", "arrival", 3, "merchant", 20, "process", "rocksdb", True,
         "/base/state", 250, 3_600_000,
     )  # fmt: skip
     assert config.events == settings.EventsConfig(0, 7_200_000, 0, 30_000, True)
@@ -969,3 +969,10 @@ def test_a_duration_is_a_number_and_a_unit(text: str, ms: int) -> None:
 def test_nothing_else_is_a_duration(text: str) -> None:
     with pytest.raises(ValueError):
         parse_duration(text)
+
+
+def test_event_time_needs_thread_mode():
+    text = SMALLEST.replace("[job]\n", '[job]\nordering = "event_time"\nexecution = "process"\n')
+    assert problems_of(text) == [
+        '[job] execution is "process"; ordering = "event_time" needs "thread"'
+    ]

@@ -368,7 +368,7 @@ def test_dead_letters_are_counted_by_reason_the_commonest_first(tmp_path: Path) 
     write(tmp_path, "dead_letters", [{"reason": reason} for reason in reasons])
     summary = summarize(config)
     assert list((summary.dead_letters or {}).items()) == [("not_json", 2), ("bad_ts", 1)]
-    assert "2 dead letters not_json\n1 dead letters bad_ts\n" in printed(summary)
+    assert "dead letters: 2 not_json, 1 bad_ts\n" in printed(summary)
 
 
 def test_part_files_are_summed_up_and_unfinished_ones_left_out(tmp_path: Path) -> None:
@@ -385,7 +385,7 @@ def test_before_anything_is_written_all_counts_are_zero(tmp_path: Path) -> None:
     assert (model.predictions, model.learned, model.labelled, model.assumed) == (0, 0, 0, 0)
     assert (model.without_label, model.delay_median_ms, model.metrics) == (None, None, {})
     assert summary.dead_letters == {}
-    assert "no dead letters" in printed(summary)
+    assert "dead letters: none\n" in printed(summary)
 
 
 def test_what_is_not_written_to_files_is_unknown(tmp_path: Path) -> None:

@@ -421,7 +421,8 @@ def test_an_equal_label_again_is_counted():
         (label(1, 2**53 + 1), label(1, 2.0**53), False),
         (label(1, "a", 2.0), label(1, "a", 2.0), True),
         (label(1, "a", 2.0), label(1, "a", 3.0), False),
-        (label(1, "a"), label(1, "a", 1.0), False),
+        (label(1, "a"), label(1, "a", 1.0), True),
+        (label(1, "a"), label(1, "a", 2.0), False),
     ],
 )
 def test_labels_are_equal_if_value_and_weight_are_and_true_is_not_one(one, other, equal):
