@@ -112,7 +112,9 @@ def _open(config: Config, output: str, stack: ExitStack) -> list[TextIO]:
         if isinstance(sink, FileSink):
             folder = Path(sink.path)
             folder.mkdir(parents=True, exist_ok=True)
-            files.append(stack.enter_context((folder / "part-0-0.jsonl").open("w", encoding="utf-8")))
+            files.append(
+                stack.enter_context((folder / "part-0-0.jsonl").open("w", encoding="utf-8"))
+            )
     return files
 
 

@@ -121,8 +121,10 @@ def check(
     """Validate a configuration and print it, defaults filled in and secrets masked."""
     from jobs import checking
     from jobs.deployments import deployments
+    from jobs.starting import require_built
 
     loaded = load_config(config)
+    require_built(loaded)
     deployments(loaded)
     noticed = list(checking.warnings(loaded))
     tried = None if sample is None else checking.try_sample(loaded, sample)

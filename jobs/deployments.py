@@ -12,7 +12,7 @@ from jobs.config import Config, ConfigError, ModelConfig
 from models import specs, tasks
 from models.ordering import pickle_in_order
 from models.purity import Purity, probe
-from operators.learning import Deployment, ModelSettings, Version
+from operators.live import Deployment, ModelSettings, Version
 from state.artifacts import ArtifactError, read_artifact
 from state.snapshots import StateFormatError, pickle_model, unpickle_model
 

@@ -22,7 +22,8 @@ from jobs.settings import MAX_PARALLELISM, Config
 from jobs.starting import require_built, uri
 from jobs.submitting import PARAMETER, published_models
 from operators.label_join import LabelJoin, OrderedLabelJoin
-from operators.learning import Deployment, Out
+from operators.learning import Out
+from operators.live import Deployment
 from operators.online_model import OnlineModel, OrderedOnlineModel
 from state import names, snapshots
 from state.names import PICKLED, TEXT, Uid

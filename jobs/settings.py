@@ -20,7 +20,7 @@ from jobs.reading import NEVER, key_of
 from jobs.toml_text import dump_toml
 from models.tasks import LabelType, TaskName
 from operators.joining import JoinSettings
-from operators.learning import Role
+from operators.live import Role
 from state.snapshots import SnapshotSettings
 
 # Key groups: the most subtasks that keyed state can ever be spread over. Fixed, for a savepoint

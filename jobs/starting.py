@@ -13,6 +13,7 @@ Start = Literal["new", "resume", "fresh"]
 
 # Below the checkpoint folder of a job.
 SAVEPOINTS = "savepoints"
+FINISHED_PARTS = "[!.]*.jsonl"
 
 
 def require_built(config: Config) -> None:
@@ -92,6 +93,7 @@ def prepare_start(config: Config, start: Start, overwrite: bool = False) -> str 
             raise Failure("--overwrite would delete what --resume goes on from: give one of them")
         if not found:
             raise Failure(f"nothing to resume: no checkpoint in {config.job.checkpoint_dir}")
+        _refuse_if_passed(found[-1], config)
         return uri(found[-1])
     if found and start == "new":
         raise Failure(
@@ -102,6 +104,19 @@ def prepare_start(config: Config, start: Start, overwrite: bool = False) -> str 
     if found:
         _set_aside(Path(config.job.checkpoint_dir))
     return None
+
+
+def _refuse_if_passed(checkpoint: Path, config: Config) -> None:
+    """A part file gets its final name with a checkpoint that comes after all that is in it."""
+    taken = (checkpoint / "_metadata").stat().st_mtime_ns
+    for folder in output_folders(config):
+        for part in sorted(folder.glob(FINISHED_PARTS)):
+            if part.stat().st_mtime_ns > taken:
+                raise Failure(
+                    f"{part} is final and newer than the newest checkpoint, {checkpoint}, which "
+                    "would write its records again: name the job's last savepoint with --from, "
+                    "or begin anew with --fresh"
+                )
 
 
 def clear_outputs(config: Config, overwrite: bool) -> None:

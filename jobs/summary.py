@@ -391,7 +391,13 @@ def print_summary(summary: Summary, console: Console) -> None:
         counts = (f"{count:,} {reason}" for reason, count in summary.dead_letters.items())
         console.print(f"dead letters: {', '.join(counts) or 'none'}")
     for output, folder in summary.outputs.items():
-        console.print(f"{output.replace('_', ' '):<14} {folder}")
+        console.print(f"{output.replace('_', ' '):<14} {_from_here(folder)}")
+
+
+def _from_here(folder: str) -> str:
+    """A path as short as one can type it here."""
+    here = Path.cwd()
+    return str(Path(folder).relative_to(here)) if Path(folder).is_relative_to(here) else folder
 
 
 def _rows(model: ModelSummary) -> dict[str, str]:

@@ -5,7 +5,7 @@ Under `ordering = "event_time"` an item travels as `(time, rank, id, index, item
 what happens in one millisecond, `index` what one transaction does there.
 """
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 REQUEST: Final = 0
 EXAMPLE: Final = 1
@@ -26,44 +26,44 @@ class Origin(NamedTuple):
     raw: bytes | None
 
 
-NOWHERE = Origin(None, None, None)
-
-
-def request(id: str, time: int, features: bytes, origin: Origin) -> Item:
+class Request(NamedTuple):
     """A transaction to predict: `features` is compact JSON, `time` that of the features in ms."""
-    return (REQUEST, id, time, features, origin.input, origin.position)
+
+    id: str
+    time: int
+    features: bytes
+    input: str | None
+    position: str | None
 
 
-def example(
-    id: str,
-    time: int,
-    features: bytes | None,
-    label: Any,
-    weight: float | None,
-    label_time: int,
-    source: str,
-    late: bool,
-    last: bool,
-    origin: Origin,
-) -> Item:
+class Example(NamedTuple):
     """A label for a transaction; `features` None: only to evaluate, not to learn.
 
+    `source` is `label`, `assumed` or `correction`, or `arrival` for what is learned without a label;
     `last` says that no other evaluation of this transaction can come.
     """
-    return (
-        EXAMPLE,
-        id,
-        time,
-        features,
-        label,
-        weight,
-        label_time,
-        source,
-        late,
-        last,
-        origin.input,
-        origin.position,
-    )
+
+    id: str
+    time: int
+    features: bytes | None
+    label: Any
+    weight: float | None
+    label_time: int
+    source: Literal["label", "assumed", "correction", "arrival"]
+    late: bool
+    last: bool
+    input: str | None
+    position: str | None
+
+
+def request(asked: Request) -> Item:
+    """What travels of a request."""
+    return (REQUEST, *asked)
+
+
+def example(labelled: Example) -> Item:
+    """What travels of an example."""
+    return (EXAMPLE, *labelled)
 
 
 def forget(id: str) -> Item:

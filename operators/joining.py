@@ -10,11 +10,11 @@ from typing import Any, Final, Literal, NamedTuple
 from msgspec import Struct
 
 from events.decode import encode_features
-from events.messages import Event, Label
+from events.messages import Event, Label, Source
 from events.reasons import Reason
 from models.tasks import label_key
 from operators import items
-from operators.items import NOWHERE, Item, Origin
+from operators.items import Example, Item, Origin, Request
 
 
 class JoinSettings(Struct, frozen=True):
@@ -176,7 +176,8 @@ class Join:
             out.append("duplicates")
             return held if event.label is None else self._on_label(held, event, origin, out)
 
-        out.append(Send(lane, items.request(event.id, event.ts, text, origin)))
+        asked = Request(event.id, event.ts, text, origin.input, origin.position)
+        out.append(Send(lane, items.request(asked)))
         opened = Open(event.ts, lane, text, digest)
         if isinstance(held, Waiting):
             for ts, label, weight, input, position, raw in held.labels:
@@ -238,6 +239,7 @@ class Join:
         if late:
             held = self._time_out(held, id, out)
 
+        source: Source
         if held.label is not None:
             if _same(label, weight, held.label, held.weight):
                 out.append("duplicates")
@@ -264,7 +266,7 @@ class Join:
 
         if source == "correction":
             out.append("corrections")
-        example = items.example(
+        example = Example(
             id,
             held.ts,
             held.features if learn else None,
@@ -274,9 +276,10 @@ class Join:
             source,
             late,
             self._last_after_label,
-            origin,
+            origin.input,
+            origin.position,
         )
-        out.append(Send(held.lane, example))
+        out.append(Send(held.lane, items.example(example)))
         return held._replace(
             label=label,
             weight=weight,
@@ -292,7 +295,7 @@ class Join:
         out.append("timeouts")
         kept = held.features if self._keep_after_timeout else None
         if settings.on_timeout == "assume":
-            example = items.example(
+            example = Example(
                 id,
                 held.ts,
                 held.features,
@@ -302,9 +305,10 @@ class Join:
                 "assumed",
                 False,
                 False,
-                NOWHERE,
+                None,
+                None,
             )
-            out.append(Send(held.lane, example))
+            out.append(Send(held.lane, items.example(example)))
             return held._replace(timed_out=True, assumed=True, features=kept)
         held = held._replace(timed_out=True, features=kept)
         return held if settings.late_labels == "learn" else self._forget(held, id, out)

@@ -5,83 +5,24 @@ model is, the store has it too: a snapshot and the entries since. So a live mode
 memory at any time and be rebuilt, equal to the last bit.
 """
 
-import logging
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, cast
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from events.decode import decode_features, input_digest
 from events.letters import dead_letter
-from events.messages import Evaluation, Label, Prediction
+from events.messages import Evaluation, Label, Prediction, Source
 from events.reasons import Reason, Stage
 from models import tasks
-from models.purity import Purity, names_in
 from models.tasks import Answer, LabelType
-from operators.items import Item
+from operators.items import EXAMPLE, REQUEST, Example, Item, Request
+from operators.live import Deployment, LiveModel, ModelSettings, kept_settings
 from state import snapshots
 from state.learnlog import Entry, decode_entry, encode_entry, log_record
-from state.snapshots import SnapshotPolicy, SnapshotSettings
-from state.versions import advance, genesis, version_name
-
-logger = logging.getLogger(__name__)
-
-Role = Literal["champion", "challenger", "shadow"]
-
-
-class ModelSettings(Struct, frozen=True):
-    """One model: what it is asked and taught, and when it is given up on.
-
-    Attributes
-    ----------
-    origin : JSON value
-        What its genesis is made of: the stored spec, or the digest of a pickled object.
-    labels : LabelType or None
-        The type of its labels; None: that of the first one learned.
-    learn_only : label or None
-        Anomaly: learn only examples with this label.
-    margin_below : float or None
-        Classification: learn only where the model was wrong, or where its two most probable labels
-        lie closer than this.
-    max_failures, failure_window : int
-        More than `max_failures` raising examples among the last `failure_window` freeze the model.
-    """
-
-    name: str
-    task: tasks.TaskName
-    role: Role
-    origin: Any
-    purity: Purity
-    labels: LabelType | None = None
-    learn_on: Literal["label", "arrival"] = "label"
-    learn_only: Label | None = None
-    margin_below: float | None = None
-    reemit: bool = False
-    max_failures: int = 10
-    failure_window: int = 1000
-    snapshot: SnapshotSettings = SnapshotSettings()
-
-
-class Version(NamedTuple):
-    """What a model that starts from an artifact has behind it."""
-
-    model: str
-    lane: str | None
-    n: int
-    head: bytes
-    label_type: LabelType | None
-    names: frozenset[str]
-    environment: dict[str, str]
-
-
-class Deployment(NamedTuple):
-    """A model to start: its settings, the pickled River object, and what that has learned."""
-
-    settings: ModelSettings
-    pickled: bytes
-    since: Version | None = None
+from state.versions import advance, genesis
 
 
 class Store(Protocol):
@@ -136,66 +77,6 @@ def smooth(mean: int, value: int) -> int:
     return value if mean == 0 else mean + (value - mean >> 6)
 
 
-class LiveModel:
-    """One model of one lane in memory."""
-
-    def __init__(self, settings: ModelSettings, lane: str | None) -> None:
-        self.settings = settings
-        self.lane = lane
-        self.task = tasks.task_for(settings.task)
-        self.label_type: LabelType | None = settings.labels
-        self.names: set[str] = set()
-        self.policy = SnapshotPolicy(settings.snapshot)
-        self.chunks = 0
-        self.failed = 0
-        self.recent_failures: tuple[int, ...] = ()
-        self.frozen = False
-
-    def put(self, model: Any, n: int, learned: int, head: bytes) -> None:
-        """Make `model` the live one, after `n` examples; `learned` never goes back."""
-        self.model = model
-        self.ask = self.task.asker(model)
-        self.teach = self.task.teacher(model)
-        self.n = n
-        self.learned = learned
-        self.at(head)
-
-    def at(self, head: bytes) -> None:
-        self.head = head
-        self.version = version_name(self.settings.name, self.lane, self.n, head)
-
-    def request_changes(self, features: dict[str, Any]) -> bool:
-        """Whether being asked about these features may change the model, which then is logged."""
-        purity = self.settings.purity
-        if purity is Purity.PURE:
-            return False
-        if purity is Purity.ALWAYS or not self.names:
-            return True
-        return not self.names.issuperset(names_in(features))
-
-    def apply(self, entry: Entry) -> None:
-        """Repeat what an entry did to the model."""
-        if entry.kind not in ("example", "request"):
-            return
-        features = decode_features(bytes(entry.features))
-        if entry.kind == "request":
-            self.ask(features)
-        else:
-            self.teach(features, entry.label, entry.weight)
-            self.taught(entry.label)
-        self.saw(features)
-
-    def taught(self, label: Label | None) -> None:
-        self.n += 1
-        self.learned += 1
-        if self.label_type is None and label is not None:
-            self.label_type = tasks.type_of(label)
-
-    def saw(self, features: dict[str, Any]) -> None:
-        if self.settings.purity is Purity.NAMES:
-            self.names.update(names_in(features))
-
-
 class Lane:
     """The live models of one lane, and what happens to them.
 
@@ -228,53 +109,35 @@ class Lane:
 
     # What arrives
 
-    def request(
-        self, id: str, event_time: int, features: bytes, source: str, position: str
-    ) -> None:
+    def request(self, asked: Request) -> None:
         """Predict with every model; keep what was said where an evaluation may come."""
-        digest = input_digest(id, features)
+        digest = input_digest(asked.id, asked.features)
         said = []
         for live in self.live.values():
-            answer = self._predict(live, id, event_time, features, digest, source, position)
+            answer = self._predict(live, asked, digest)
             said.append((live.settings.name, *answer))
             if live.settings.learn_on == "arrival":
-                self._learn(live, id, event_time, features, None, None, "arrival", source, position)
+                self._learn(live, _at_arrival(asked), asked.features)
         if self._out.evaluations:
-            self._store.put_predictions(id, said)
+            self._store.put_predictions(asked.id, said)
 
-    def example(
-        self,
-        id: str,
-        event_time: int,
-        features: bytes | None,
-        label: Label,
-        weight: float | None,
-        label_time: int,
-        origin: Literal["label", "assumed", "correction"],
-        late: bool,
-        last: bool,
-        source: str | None,
-        position: str | None,
-    ) -> None:
-        """Evaluate what was predicted, then learn where `features` are given."""
-        self._stats.label_delay_ms = smooth(
-            self._stats.label_delay_ms, max(label_time - event_time, 0)
-        )
+    def example(self, labelled: Example) -> None:
+        """Evaluate what was predicted, then learn where features are given."""
+        id, label, features = labelled.id, labelled.label, labelled.features
+        delay = max(labelled.label_time - labelled.time, 0)
+        self._stats.label_delay_ms = smooth(self._stats.label_delay_ms, delay)
         said = self._store.predictions(id) if self._out.evaluations else None
         if self._out.evaluations and said is None:
             self._stats.unmatched += 1
         for live in self.live.values():
             if live.label_type is not None and not tasks.conforms(label, live.label_type):
                 detail = f"{label!r} is not {live.label_type}, the type of the labels before it"
-                self._dead(
-                    Stage.LEARN, Reason.LABEL_TYPE, detail, live, id, event_time,
-                    features, label, source, position, weight,
-                )  # fmt: skip
+                self._dead(Stage.LEARN, Reason.LABEL_TYPE, detail, live, labelled)
                 continue
-            self._evaluate(live, said, id, event_time, label, label_time, origin, late)
+            self._evaluate(live, said, labelled)
             if features is not None and live.settings.learn_on == "label":
-                self._learn(live, id, event_time, features, label, weight, origin, source, position)
-        if last and said is not None:
+                self._learn(live, labelled, features)
+        if labelled.last and said is not None:
             self._store.forget(id)
 
     def forget(self, id: str) -> None:
@@ -284,40 +147,35 @@ class Lane:
 
     def handle(self, item: Item) -> None:
         """One item of `operators.items`."""
-        HANDLERS[item[0]](self, *item[1:])
+        kind, *fields = item
+        if kind == REQUEST:
+            self.request(Request._make(fields))
+        elif kind == EXAMPLE:
+            self.example(Example._make(fields))
+        else:
+            self.forget(*fields)
 
     # Predict
 
     def _predict(
-        self,
-        live: LiveModel,
-        id: str,
-        event_time: int,
-        features: bytes,
-        digest: str,
-        source: str | None,
-        position: str | None,
-        reemit: bool = False,
+        self, live: LiveModel, asked: Request, digest: str, reemit: bool = False
     ) -> tuple[str, Any, Any, Any]:
         """Ask, emit the prediction, and return `(version, prediction, probabilities, score)`."""
         version = live.version
-        x = decode_features(features)
+        x = decode_features(asked.features)
         logged = live.request_changes(x)
         answer, failure, took = self._ask(live, x)
         error: str | UnsetType = UNSET
         if failure is not None:
             reason, error = failure
-            self._dead(
-                Stage.PREDICT, reason, error, live, id, event_time,
-                features, None, source, position,
-            )  # fmt: skip
+            self._dead(Stage.PREDICT, reason, error, live, asked)
         if logged:
             if failure is not None and failure[0] is Reason.PREDICT_FAILED:
                 self._rebuild(live)
             else:
                 entry = Entry(
-                    "request", live.settings.name, self._lane, live.n, id, Raw(features),
-                    event_time=event_time,
+                    "request", live.settings.name, self._lane, live.n, asked.id,
+                    Raw(asked.features), event_time=asked.time,
                 )  # fmt: skip
                 live.saw(x)
                 self._append(live, entry, took)
@@ -325,13 +183,13 @@ class Lane:
         if self._out.predictions:
             task = live.settings.task
             record = Prediction(
-                id,
+                asked.id,
                 live.settings.name,
                 self._lane,
                 version,
                 live.settings.role == "champion",
                 prediction,
-                event_time,
+                asked.time,
                 time.time_ns() // 1_000_000,
                 digest,
                 probabilities if task == "classification" else UNSET,
@@ -362,32 +220,24 @@ class Lane:
     # Evaluate
 
     def _evaluate(
-        self,
-        live: LiveModel,
-        said: list[tuple[Any, ...]] | None,
-        id: str,
-        event_time: int,
-        label: Label,
-        label_time: int,
-        origin: Literal["label", "assumed", "correction"],
-        late: bool,
+        self, live: LiveModel, said: list[tuple[Any, ...]] | None, labelled: Example
     ) -> None:
         name = live.settings.name
         for model, version, prediction, probabilities, score in said or ():
             if model != name:
                 continue
             record = Evaluation(
-                id,
+                labelled.id,
                 name,
                 self._lane,
                 version,
                 prediction,
-                label,
-                event_time,
-                label_time,
-                label_time - event_time,
-                origin,
-                late,
+                labelled.label,
+                labelled.time,
+                labelled.label_time,
+                labelled.label_time - labelled.time,
+                cast("Source", labelled.source),  # what is learned at arrival has no label
+                labelled.late,
                 False,
                 probabilities if live.settings.task == "classification" else UNSET,
                 score if live.settings.task == "anomaly" else UNSET,
@@ -397,44 +247,28 @@ class Lane:
 
     # Learn
 
-    def _learn(
-        self,
-        live: LiveModel,
-        id: str,
-        event_time: int,
-        features: bytes,
-        label: Label | None,
-        weight: float | None,
-        origin: str,
-        source: str | None,
-        position: str | None,
-    ) -> None:
-        settings = live.settings
+    def _learn(self, live: LiveModel, labelled: Example, features: bytes) -> None:
+        settings, label, weight = live.settings, labelled.label, labelled.weight
         if settings.learn_only is not None and label != settings.learn_only:
             self._stats.skipped += 1
             return
         if live.frozen:
-            self._dead(
-                Stage.LEARN, Reason.MODEL_FROZEN, "it failed too often", live, id, event_time,
-                features, label, source, position, weight,
-            )  # fmt: skip
+            detail = "it failed too often"
+            self._dead(Stage.LEARN, Reason.MODEL_FROZEN, detail, live, labelled)
             return
         if settings.margin_below is not None and self._sure(live, features, label):
             self._stats.skipped += 1
             return
         entry = Entry(
-            "example", settings.name, self._lane, live.n + 1, id, Raw(features),
-            label, weight, origin, event_time,
+            "example", settings.name, self._lane, live.n + 1, labelled.id, Raw(features),
+            label, weight, labelled.source, labelled.time,
         )  # fmt: skip
         x = decode_features(features)
         begun = time.perf_counter_ns()
         try:
             live.teach(x, label, weight)
         except Exception as error:
-            self._dead(
-                Stage.LEARN, Reason.LEARN_FAILED, _shown(error), live, id, event_time,
-                features, label, source, position, weight,
-            )  # fmt: skip
+            self._dead(Stage.LEARN, Reason.LEARN_FAILED, _shown(error), live, labelled)
             self._failed(live)
             return
         took = time.perf_counter_ns() - begun
@@ -444,8 +278,8 @@ class Lane:
         self._stats.examples += 1
         self._stats.learn_ns = smooth(self._stats.learn_ns, took)
         if settings.reemit:
-            digest = input_digest(id, features)
-            self._predict(live, id, event_time, features, digest, source, position, reemit=True)
+            again = Request(labelled.id, labelled.time, features, labelled.input, labelled.position)
+            self._predict(live, again, input_digest(again.id, features), reemit=True)
 
     def _sure(self, live: LiveModel, features: bytes, label: Label | None) -> bool:
         """Right, and by a margin: nothing to learn from, as passive-aggressive pipelines have it."""
@@ -496,7 +330,7 @@ class Lane:
         configured = {deployment.settings.name: deployment.settings for deployment in deployments}
         for name, meta in stored.items():
             settings = msgspec.convert(meta["settings"], ModelSettings)
-            live = LiveModel(_kept(settings, configured.get(name)), self._lane)
+            live = LiveModel(kept_settings(settings, configured.get(name)), self._lane)
             self.live[name] = live
             self._restore(live, meta)
             if self._enter_environment(live, meta["environment"]):
@@ -599,35 +433,24 @@ class Lane:
     # Dead letters
 
     def _dead(
-        self,
-        stage: Stage,
-        reason: Reason,
-        detail: str,
-        live: LiveModel,
-        id: str,
-        event_time: int,
-        features: bytes | None,
-        label: Label | None,
-        source: str | None,
-        position: str | None,
-        weight: float | None = None,
+        self, stage: Stage, reason: Reason, detail: str, live: LiveModel, item: Request | Example
     ) -> None:
         """The record that came is gone by now; `raw` is the same event written anew."""
-        event: dict[str, Any] = {"id": id}
-        if features is not None:
-            event["features"] = Raw(features)
-        if label is not None:
-            event["label"] = label
-        event["ts"] = event_time
-        if weight is not None:
-            event["weight"] = weight
+        event: dict[str, Any] = {"id": item.id}
+        if item.features is not None:
+            event["features"] = Raw(item.features)
+        if isinstance(item, Example) and item.label is not None:
+            event["label"] = item.label
+        event["ts"] = item.time
+        if isinstance(item, Example) and item.weight is not None:
+            event["weight"] = item.weight
         letter = dead_letter(
             stage,
             reason,
             detail,
-            source=source,
-            position=position,
-            id=id,
+            source=item.input,
+            position=item.position,
+            id=item.id,
             raw=msgspec.json.encode(event),
             limit=self._raw_bytes,
             model=live.settings.name,
@@ -636,9 +459,13 @@ class Lane:
         self._emit("dead_letters", letter)
 
 
-HANDLERS = (Lane.request, Lane.example, Lane.forget)
-
 NO_ANSWER = Answer(None, None, None)
+
+
+def _at_arrival(asked: Request) -> Example:
+    """What an anomaly detector learns that does not wait for labels."""
+    id, time, features, input, position = asked
+    return Example(id, time, features, None, None, time, "arrival", False, True, input, position)
 
 
 def _in_label_type(answer: Answer, label_type: LabelType | None) -> tuple[Any, Any, Any]:
@@ -652,20 +479,6 @@ def _in_label_type(answer: Answer, label_type: LabelType | None) -> tuple[Any, A
             for label, p in probabilities.items()
         }
     return prediction, probabilities, score
-
-
-def _kept(stored: ModelSettings, configured: ModelSettings | None) -> ModelSettings:
-    """A restored model stays what it is; how it is watched and kept follows the configuration."""
-    if configured is None:
-        logger.warning("model %r is in state but not configured; it goes on", stored.name)
-        # The configuration names a champion, and there is one.
-        role: Role = "challenger" if stored.role == "champion" else stored.role
-        return msgspec.structs.replace(stored, role=role)
-    if configured.origin != stored.origin:
-        logger.warning("model %r has another spec in state; state wins", stored.name)
-    return msgspec.structs.replace(
-        configured, task=stored.task, origin=stored.origin, purity=stored.purity
-    )
 
 
 def _shown(error: Exception) -> str:

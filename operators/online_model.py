@@ -7,7 +7,8 @@ from typing import Any
 from pyflink.datastream import KeyedProcessFunction, OutputTag, RuntimeContext
 
 from events.reasons import Reason
-from operators.learning import Deployment, Lane, Out, Output, Stats
+from operators.learning import Lane, Out, Output, Stats
+from operators.live import Deployment
 from state import names
 from state.snapshots import environment
 

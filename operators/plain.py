@@ -17,7 +17,8 @@ from events.messages import Event, Rejected
 from events.reasons import Reason, Stage
 from operators.items import RANK_FEATURES, RANK_LABEL, Origin
 from operators.joining import Held, Join, JoinSettings, Outcome, Refuse, Send
-from operators.learning import Deployment, Emit, Lane, Out, Stats
+from operators.learning import Emit, Lane, Out, Stats
+from operators.live import Deployment
 from operators.verdicts import Verdict, refusal
 from state.memory import MemoryStore
 

@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
+from events.messages import FeatureValue
 from jobs.delayed_labels import (
     DAY_MS,
     HOUR_MS,
@@ -42,7 +43,7 @@ def transactions(seed: int = 17) -> Iterator[Transaction]:
         )
 
 
-def payment(rng: random.Random, fraud: bool) -> dict[str, float]:
+def payment(rng: random.Random, fraud: bool) -> dict[str, FeatureValue]:
     """Thieves spend more, farther from the cardholder's home, in quick succession, often by night."""
     by_night = fraud and rng.random() < 0.5
     return {

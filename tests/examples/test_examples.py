@@ -1,6 +1,8 @@
 """Every example: the same input each time, and the predictions and metrics of a plain loop."""
 
+import io
 import os
+import re
 import runpy
 import shutil
 import subprocess
@@ -12,13 +14,14 @@ from typing import Any, NamedTuple
 
 import msgspec
 import pytest
+from rich.console import Console
 from river import anomaly, compose, linear_model, preprocessing, tree
 
 from connectors.files import read_parts
 from jobs import running
 from jobs.backtest import backtest
 from jobs.config import load_config
-from jobs.summary import ModelSummary, Summary, summarize
+from jobs.summary import ModelSummary, Summary, print_summary, summarize
 from tests.examples import loops
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -107,6 +110,22 @@ def test_it_has_no_dead_letters_and_a_delay_of_minutes_to_a_week(
         assert model.labelled == len(delays)
         assert model.delay_median_ms == delays[-(-len(delays) // 2) - 1]
         assert model.delay_p95_ms == delays[-(-len(delays) * 95 // 100) - 1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_readme_has_the_numbers_of_its_summary(name: str, ran: Callable[[str], Ran]) -> None:
+    file = io.StringIO()
+    print_summary(ran(name).summary, Console(file=file, width=120))
+    said = (EXAMPLES / name / "README.md").read_text().split("The summary ")[1].split(";")[0]
+    numbers = re.findall(r"\d[\d,.]*\d%?", said)
+    assert numbers
+    for number in numbers:
+        # R2 0.875 stands for 0.874549
+        assert number in file.getvalue() or number in rounded(file.getvalue()), number
+
+
+def rounded(text: str) -> set[str]:
+    return {f"{float(number):.3f}" for number in re.findall(r"0\.\d+", text)}
 
 
 def classifications(example: Ran, model: str) -> dict[str, Any]:
@@ -229,6 +248,10 @@ def test_merchants(ran: Callable[[str], Ran]) -> None:
     labels = loops.truth(events)
     said = [(y, expected[id][0]) for id, y in labels.items()]
     p = [(y, expected[id][1]["true"]) for id, y in labels.items()]
+    one_for_all = loops.supervised(events, river(), loops.classified)
+    worse = loops.accuracy([(y, one_for_all[id][0]) for id, y in labels.items()])
+    assert f"{worse:.2%}" in (EXAMPLES / "merchants" / "README.md").read_text()
+
     model = example.model("returns")
     assert model.lanes == len(loops.lanes(events, "merchant")) == 50
     assert (model.version, model.learned) == (None, len(labels))

@@ -413,3 +413,11 @@ def test_the_table_shows_every_model_and_where_the_outputs_lie(tmp_path: Path) -
     assert ["label", "delay", "90.0", "min", "(p95", "90.0", "min)"] in lines
     assert ["accuracy", "100.00%"] in lines
     assert ["evaluations", str(tmp_path / "out" / "evaluations")] in lines
+
+
+def test_an_output_below_the_current_folder_is_shown_from_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summary = summarize(configured(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert ["predictions", "out/predictions"] in words(summary)

@@ -9,9 +9,10 @@ from events.decode import Decoder, encode_features
 from events.limits import Limits, TimeRange
 from models.purity import Purity
 from operators import items
-from operators.items import Item, Origin
+from operators.items import Example, Item, Origin, Request
 from operators.joining import JoinSettings
-from operators.learning import Deployment, Lane, ModelSettings, Out, Stats, Store
+from operators.learning import Lane, Out, Stats, Store
+from operators.live import Deployment, ModelSettings
 from operators.plain import FlowSettings, PlainFlow, Record
 from state.snapshots import SnapshotSettings, pickle_model
 from tests.operators.loops import HOUR, MINUTE, Known, Said, Transaction, questions_and_answers
@@ -136,7 +137,7 @@ def shuffled(
 
 
 def request(id: str, ts: int, x: dict[str, Any]) -> Item:
-    return items.request(id, ts, encode_features(x), Origin("features", f"in:{id}", None))
+    return items.request(Request(id, ts, encode_features(x), "features", f"in:{id}"))
 
 
 def example(
@@ -154,7 +155,11 @@ def example(
     features = None if x is None else encode_features(x)
     origin = Origin("labels", f"in:{id}", None)
     time = ts if due is None else due
-    return items.example(id, ts, features, y, weight, time, source, late, last, origin)
+    return items.example(
+        Example(
+            id, ts, features, y, weight, time, source, late, last, origin.input, origin.position
+        )
+    )
 
 
 def items_of(rows: list[Transaction]) -> Iterator[Item]:

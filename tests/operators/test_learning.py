@@ -18,7 +18,8 @@ from river import facto, linear_model, naive_bayes
 
 from models.purity import Purity
 from operators.items import Item, forget
-from operators.learning import Deployment, Out, Version
+from operators.learning import Out
+from operators.live import Deployment, Version
 from state import snapshots
 from state.memory import MemoryStore
 from state.snapshots import StateFormatError, pickle_model
