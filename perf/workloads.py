@@ -46,7 +46,7 @@ def malicious_urls(count: int, seed: int) -> Iterator[Example]:
         malicious = rng.random() < 1 / 3
         features: dict[str, Any] = {}
         for place in range(20):
-            mean = 0.3 + 0.1 * malicious if place % 4 == 0 else 0.3
+            mean = 0.5 if malicious and place % 4 == 0 else 0.3
             features[f"number_{place}"] = round(min(max(rng.gauss(mean, 0.15), 0.0), 1.0), 6)
         own = "bad" if malicious else "good"
         for _ in range(rng.randint(70, 90)):

@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
+from events.messages import FeatureValue
 from jobs.delayed_labels import (
     DAY_MS,
     MINUTE_MS,
@@ -37,7 +38,7 @@ def transactions(seed: int = 23) -> Iterator[Transaction]:
             for weight, value in zip(tastes[merchant], (price, items, distance), strict=True)
         )
         returned = rng.random() < 1 / (1 + math.exp(-liking))
-        features = {
+        features: dict[str, FeatureValue] = {
             "merchant": merchant,
             "price": round(30 * math.exp(price / 2), 2),
             "items": max(1, round(4 + 2 * items)),

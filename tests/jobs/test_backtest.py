@@ -273,9 +273,8 @@ def test_every_record_is_as_the_formats_say(tmp_path: Path) -> None:
         lines = text.splitlines()
         assert lines
         for line in lines:
-            fields = msgspec.json.decode(line, type=record)
-            known = {name for name in record.__struct_fields__ if hasattr(fields, name)}
-            assert set(json.loads(line)) <= known
+            msgspec.json.decode(line, type=record)
+            assert set(json.loads(line)) <= set(record.__struct_fields__)
 
 
 def test_an_output_may_go_to_several_folders_and_be_left_out(tmp_path: Path) -> None:

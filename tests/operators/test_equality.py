@@ -4,8 +4,12 @@ Every float is compared after its way through JSON, with `==`.
 """
 
 import json
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -33,6 +37,7 @@ from tests.operators.loops import (
     transactions,
 )
 
+ROOT = Path(__file__).parents[2]
 ORDERINGS = ("arrival", "event_time")
 
 
@@ -372,3 +377,50 @@ def test_srp_is_exact_though_requests_without_label_bring_other_names() -> None:
     assert expected != delayed_loop(known.task, known.make(), rows), "the stranger matters"
     first = written.rows("learn_log")[0]
     assert (first["kind"], first["id"], first["n"]) == ("request", "stranger", 0)
+
+
+# docs/versions.md
+
+
+def checked_by_the_docs(folder: Path, specs: dict[str, Any], log: list[str]) -> str:
+    """What the program in the docs says of a log."""
+    text = (ROOT / "docs/versions.md").read_text()
+    [program] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (folder / "specs.json").write_text(json.dumps(specs))
+    (folder / "log.jsonl").write_text("".join(record + "\n" for record in log))
+    ran = subprocess.run(
+        [sys.executable, "-I", "-c", program, folder / "specs.json", folder / "log.jsonl"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    return ran.stdout.strip() or ran.stderr.strip()
+
+
+def test_the_program_in_the_docs_checks_a_log(tmp_path: Path) -> None:
+    rows = [
+        row._replace(x={**row.x, "shop": ("a/b", "ü")[number % 2]})
+        for number, row in enumerate(transactions("Phishing", 20))
+    ]
+    specs = {"m": {"class": "x", "params": {"b": 0.5, "a": None}}, "n": {"made": "by hand"}}
+    known = Known(lambda: preprocessing.OneHotEncoder() | naive_bayes.BernoulliNB(), "Phishing")
+    deployed = [
+        deployment(known, origin=specs["m"], purity=Purity.ALWAYS),
+        deployment(known, "n", "shadow", origin=specs["n"]),
+    ]
+    log = run(lines(events(rows)), deployed, lane_by="shop").texts["learn_log"]
+    assert len(log) == 20 + 20 + 20
+    assert checked_by_the_docs(tmp_path, specs, log) == "60 entries, 4 chains: all follow"
+
+    not_the_parent = "its parent is not the version before it"
+    not_the_entry = "the head does not follow from the entry"
+    changed = log[30].replace('"https":', '"http":')
+    for tampered, complaint in (
+        ([*log[:30], changed, *log[31:]], f"line 31: {not_the_entry}"),
+        ([*log[:5], *log[6:]], not_the_parent),
+        ([*log, log[-1]], f"line 61: {not_the_parent}"),
+    ):
+        assert changed not in log
+        assert complaint in checked_by_the_docs(tmp_path, specs, tampered)
+    other = {**specs, "n": {"made": "by nobody"}}
+    assert not_the_parent in checked_by_the_docs(tmp_path, other, log)
