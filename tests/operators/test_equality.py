@@ -390,9 +390,9 @@ def checked_by_the_docs(folder: Path, specs: dict[str, Any], log: list[str]) -> 
     (folder / "log.jsonl").write_text("".join(record + "\n" for record in log))
     ran = subprocess.run(
         [sys.executable, "-I", "-c", program, folder / "specs.json", folder / "log.jsonl"],
-        check=False,
         capture_output=True,
         text=True,
+        check=False,
     )
     return ran.stdout.strip() or ran.stderr.strip()
 

@@ -1,0 +1,256 @@
+"""How fast is the job, compared with a bare River loop over the same file?
+
+    .venv/bin/python perf/throughput.py --json throughput.json
+
+Loop and job take turns. Each is timed from the first fifth of the transactions to the last one: the
+loop by its own clock, the job by the `predicted_at` of its predictions, which it writes when the model
+has answered; so start-up is left out, and whatever holds the model up is in. A row is `ok` if every
+prediction of the job is the loop's, floats compared with ==.
+
+Where a transaction's time goes is measured with LR, whose job is the fastest, in one more run without
+operator chaining, so that each operator has a thread of its own; see `perf/cpu.py`.
+"""
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from rich.console import Console
+from rich.table import Table
+
+from perf.bare import Measured
+from perf.cpu import STAGES
+from perf.flink import Engine, Run, engine, run_job
+from perf.workloads import COUNTS, MODELS, SPECS, WORKLOADS, write_events
+
+LOOP, JOB = "river loop", "riverrun job"
+
+_SKIPPED = 0.2
+# The sources are ahead of the model by what is buffered between them: they end before it.
+_STAGES_UNTIL = 0.8
+# Of the job's own start: until the JVM has compiled what runs for each record.
+_WARM_UP = 30_000
+
+
+class Row(Struct):
+    """One number.
+
+    Attributes
+    ----------
+    case : str
+        `workload/model`.
+    ratio : float or None
+        To the same metric of `baseline`: the median of the rounds' own ratios.
+    ok : bool
+        Whether the job's predictions were the loop's.
+    """
+
+    case: str
+    system: str
+    metric: str
+    value: float
+    unit: str
+    ratio: float | None
+    baseline: str | None
+    ok: bool
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = _options(argv)
+    console = Console()
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="riverrun-perf-") as name:
+        folder = Path(name)
+        with engine(folder, options.cluster) as flink:
+            _warm_up(flink, folder, min(_WARM_UP, options.events or _WARM_UP), options.seed)
+            for workload in options.workloads:
+                for model in options.models:
+                    found = list(_case(flink, folder, workload, model, options))
+                    _tell(console, found)
+                    rows += found
+    described = _environment(options)
+    console.print(_table(rows))
+    console.print(", ".join(f"{key} {value}" for key, value in described.items()))
+    if options.json is not None:
+        document = {"environment": described, "rows": rows}
+        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(document)) + b"\n")
+    return 0 if all(row.ok for row in rows) else 1
+
+
+def _options(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+    def names(known: Any) -> Any:
+        def parse(text: str) -> list[str]:
+            unknown = [name for name in text.split(",") if name not in known]
+            if unknown:
+                raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(known)}")
+            return text.split(",")
+
+        return parse
+
+    parser.add_argument("--workloads", type=names(WORKLOADS), default=list(WORKLOADS))
+    parser.add_argument("--models", type=names(MODELS), default=list(MODELS))
+    parser.add_argument(
+        "--events", type=int, help="transactions a run; default: by the model's speed"
+    )
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--cluster",
+        action="store_true",
+        help="two task managers, join and model apart, instead of a MiniCluster",
+    )
+    parser.add_argument("--json", type=Path, help="write the rows there")
+    return parser.parse_args(argv)
+
+
+def _warm_up(flink: Engine, folder: Path, count: int, seed: int) -> None:
+    events = folder / "warm-up.jsonl"
+    write_events(events, WORKLOADS["phishing"](count, seed), seed)
+    run_job(flink, folder / "run", events, SPECS["LR"])
+
+
+def _case(
+    flink: Engine, folder: Path, workload: str, model: str, options: argparse.Namespace
+) -> Iterator[Row]:
+    count = options.events or COUNTS[workload][model]
+    skipped = int(count * _SKIPPED)
+    events = folder / "events.jsonl"
+    write_events(events, WORKLOADS[workload](count, options.seed), options.seed)
+    loops, jobs = [], []
+    ok = True
+    for _ in range(options.rounds):
+        loop = _bare(events, model, count, skipped)
+        run = run_job(flink, folder / "run", events, SPECS[model])
+        ok = ok and same(run, loop)
+        at = [prediction.predicted_at for prediction in run.predictions]
+        loops.append(loop.wall_s / (count - skipped))
+        jobs.append((at[-1] - at[skipped - 1]) / 1000 / (count - skipped))
+    case = f"{workload}/{model}"
+    ratio = median(loop / job for loop, job in zip(loops, jobs, strict=True))
+    yield Row(case, LOOP, "transactions_per_s", 1 / median(loops), "1/s", None, None, ok)
+    yield Row(case, JOB, "transactions_per_s", 1 / median(jobs), "1/s", ratio, LOOP, ok)
+    if model == "LR":
+        unchained = {"pipeline.operator-chaining.enabled": "false"}
+        run = run_job(flink, folder / "run", events, SPECS[model], unchained)
+        for stage, cost_us in _stages(run, events, loop, count, skipped).items():
+            yield Row(case, JOB, f"cpu_{stage}", cost_us, "us", None, None, same(run, loop))
+
+
+def _bare(events: Path, model: str, count: int, skipped: int) -> Measured:
+    command = [sys.executable, "-m", "perf.bare", str(events), model, str(count), str(skipped)]
+    root = Path(__file__).parent.parent
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": str(root)}, stdout=subprocess.PIPE, check=True
+    )
+    return msgspec.json.decode(done.stdout, type=Measured)
+
+
+def same(run: Run, loop: Measured) -> bool:
+    """Whether every prediction of the job is the loop's, in the order of the features."""
+    return len(run.predictions) == len(loop.said) and all(
+        prediction.id == f"t{place}"
+        and prediction.probabilities == said
+        and prediction.prediction == (max(said, key=said.__getitem__) == "true" if said else None)
+        for place, (prediction, said) in enumerate(zip(run.predictions, loop.said, strict=True))
+    )
+
+
+def _stages(
+    run: Run, events: Path, loop: Measured, count: int, skipped: int
+) -> dict[str, float]:
+    """CPU time a transaction in microseconds; River's own part of the model's is the loop's."""
+    at = [prediction.predicted_at / 1000 for prediction in run.predictions]
+    begin, end = run.sampler.between(at[skipped], at[int(count * _STAGES_UNTIL)])
+    done = sum(begin.at <= predicted <= end.at for predicted in at)
+    spent = {stage: (end.cpu_s[stage] - begin.cpu_s[stage]) / done * 1e6 for stage in STAGES}
+    parse = _parse_us(events, count)
+    river = (loop.cpu_s - loop.parse_s) / (count - skipped) * 1e6
+    return {
+        "source": spent.pop("source"),
+        "parse": parse,
+        "join": spent.pop("join") - parse,
+        "river": river,
+        "model": spent.pop("model") - river,
+        **spent,
+    }
+
+
+def _parse_us(events: Path, count: int) -> float:
+    """What the job's decoder takes for the lines of a transaction."""
+    from events.decode import Decoder, Limits
+
+    decode = Decoder(Limits()).decode
+    lines = events.read_bytes().splitlines()
+    begun = time.process_time()
+    for line in lines:
+        decode(line)
+    return (time.process_time() - begun) / count * 1e6
+
+
+def _tell(console: Console, rows: list[Row]) -> None:
+    job = next(row for row in rows if row.system == JOB)
+    console.print(f"{job.case}: {job.value:,.0f}/s, {job.ratio:.2f} of the loop", highlight=False)
+
+
+def _table(rows: list[Row]) -> Table:
+    table = Table("case", "system", "metric", box=None)
+    for title in ("value", "unit", "ratio"):
+        table.add_column(title, justify="right")
+    table.add_column("ok")
+    for row in rows:
+        table.add_row(
+            row.case,
+            row.system,
+            row.metric,
+            f"{row.value:,.1f}" if row.value < 1000 else f"{row.value:,.0f}",
+            row.unit,
+            "" if row.ratio is None else f"{row.ratio:.2f}",
+            "yes" if row.ok else "NO",
+        )
+    return table
+
+
+def _environment(options: argparse.Namespace) -> dict[str, Any]:
+    """What the numbers depend on besides the code."""
+    from importlib.metadata import version
+
+    root = Path(__file__).parent.parent
+    commit = subprocess.run(
+        ["git", "-C", str(root), "describe", "--always", "--dirty"], capture_output=True, text=True
+    )
+    return {
+        "engine": "cluster" if options.cluster else "MiniCluster",
+        "seed": options.seed,
+        "rounds": options.rounds,
+        "commit": commit.stdout.strip(),
+        "python": platform.python_version(),
+        "river": version("river"),
+        "flink": version("apache-flink"),
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 1),
+    }
+
+
+def _cpu() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
