@@ -68,7 +68,8 @@ def file_source(
         No watermark until the folder's last file is being read, so that none passes what the files
         behind hold. Means nothing for a folder that is watched: it has no last file.
     punctuated
-        Whether the watermark moves with each record instead of every 200 ms.
+        whether the watermark moves with each record instead of every 200 ms. A file moves it in any
+        case, with its first record.
     uid
         What a savepoint finds the source's state by.
     parallelism

@@ -4,17 +4,22 @@ import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 from msgspec import Struct
 
+from connectors import files
 from jobs import environment
 from jobs.cluster import Cluster
 from jobs.config import Config, load_config
 from jobs.processes import free_port
+from jobs.submitting import submit
 from jobs.toml_text import dump_toml
 from perf.cpu import Sampler
+
+# A run is given up after it.
+_LONGEST_S = 3600.0
 
 
 class Predicted(Struct):
@@ -33,50 +38,79 @@ class Run(NamedTuple):
     sampler: Sampler
 
 
-class Engine(NamedTuple):
-    """Where jobs run.
+class Engine(Protocol):
+    """Where jobs run."""
 
-    Attributes
-    ----------
-    settings : dict
-        Flink's settings that send a job there.
-    isolate_model : bool
-        Whether join and model can run in processes of their own.
-    """
-
-    settings: dict[str, str]
     isolate_model: bool
-    cluster: Cluster | None = None
+    """Whether join and model get processes of their own."""
 
     def pids(self) -> Collection[int]:
         """The processes that run the job's operators."""
-        if self.cluster is not None:
-            return self.cluster.task_manager_pids.values()
+
+    def run(self, config: Config, path: Path, chained: bool) -> None:
+        """Run the job that is configured at `path` until its input ends.
+
+        `chained` False gives each operator a thread of its own, where that can be asked for.
+        """
+
+
+class Mini:
+    """A MiniCluster for each job, all in the JVM beside this process."""
+
+    isolate_model = False
+
+    def __init__(self) -> None:
+        environment.prepare()
+        self._port = str(free_port())
+
+    def pids(self) -> Collection[int]:
         from pyflink.java_gateway import get_gateway
 
         return [get_gateway().jvm.java.lang.ProcessHandle.current().pid()]
 
+    def run(self, config: Config, path: Path, chained: bool) -> None:
+        # Only now: importing PyFlink's environment fixes where it looks for Flink.
+        from jobs.online_learning import OnlineLearning, flink_environment
+
+        settings = {
+            "rest.port": self._port,
+            "rest.bind-port": self._port,
+            "pipeline.operator-chaining.enabled": str(chained).lower(),
+        }
+        env = flink_environment(config, environment.local_configuration(), settings)
+        OnlineLearning(config).build(env)
+        env.execute_async(config.job.name).get_job_execution_result().result()
+
+
+class TwoTaskManagers:
+    """A standalone cluster; its jobs are always chained, as they are where `flink run` sends them."""
+
+    isolate_model = True
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def pids(self) -> Collection[int]:
+        return self._cluster.task_manager_pids.values()
+
+    def run(self, config: Config, path: Path, chained: bool) -> None:
+        rest = self._cluster.rest
+        job_id = submit(config, path, rest)
+        rest.wait_for(job_id, {"FINISHED"}, timeout_s=_LONGEST_S)
+
 
 @contextmanager
 def engine(folder: Path, on_cluster: bool) -> Iterator[Engine]:
-    """A MiniCluster in the JVM beside this process, or a cluster under `folder`."""
-    environment.prepare()
+    """A `Mini`, or `TwoTaskManagers` under `folder` that end with the block."""
     if not on_cluster:
-        port = str(free_port())
-        yield Engine({"rest.port": port, "rest.bind-port": port}, isolate_model=False)
+        yield Mini()
         return
     with Cluster.start(folder / "cluster", task_managers=2) as cluster:
-        host, port = cluster.url.removeprefix("http://").split(":")
-        there = {"execution.target": "remote", "rest.address": host, "rest.port": port}
-        yield Engine(there, isolate_model=True, cluster=cluster)
+        yield TwoTaskManagers(cluster)
 
 
 def run_job(
-    engine: Engine,
-    folder: Path,
-    events: Path,
-    spec: dict[str, Any],
-    settings: dict[str, str] | None = None,
+    engine: Engine, folder: Path, events: Path, spec: dict[str, Any], *, chained: bool = True
 ) -> Run:
     """Run the job until its input ends.
 
@@ -84,39 +118,28 @@ def run_job(
     ----------
     folder : path
         For configuration, checkpoints and output; what another run left there goes.
-    settings : dict, optional
-        More of Flink's settings.
     """
-    # Only now: importing PyFlink's environment fixes where it looks for Flink.
-    from connectors.files import read_parts
-    from jobs.online_learning import OnlineLearning, flink_environment
-
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    config = _config(folder, events, spec, engine.isolate_model)
-    env = flink_environment(
-        config, environment.local_configuration(), {**engine.settings, **(settings or {})}
-    )
-    OnlineLearning(config).build(env)
+    path = folder / "job.toml"
+    path.write_text(dump_toml(_document(folder, events, spec, engine.isolate_model)))
     pids = engine.pids()
     with Sampler(lambda: pids) as sampler:
-        env.execute_async(config.job.name).get_job_execution_result().result()
+        engine.run(load_config(path), path, chained)
     decode = msgspec.json.Decoder(Predicted).decode
-    return Run([decode(line) for line in read_parts(folder / "predictions")], sampler)
+    return Run([decode(line) for line in files.read_parts(folder / "predictions")], sampler)
 
 
-def _config(folder: Path, events: Path, spec: dict[str, Any], isolate_model: bool) -> Config:
-    path = folder / "job.toml"
-    job = {
-        "name": "throughput",
-        "isolate_model": isolate_model,
-        "checkpoint_dir": str(folder / "checkpoints"),
-    }
-    document: dict[str, Any] = {
-        "job": job,
+def _document(
+    folder: Path, events: Path, spec: dict[str, Any], isolate_model: bool
+) -> dict[str, Any]:
+    return {
+        "job": {
+            "name": "throughput",
+            "isolate_model": isolate_model,
+            "checkpoint_dir": str(folder / "checkpoints"),
+        },
         "features": {"connector": "file", "path": str(events)},
         "predictions": {"connector": "file", "path": str(folder / "predictions")},
         "models": [{"name": "model", "task": "classification", "spec": spec}],
     }
-    path.write_text(dump_toml(document))
-    return load_config(path)

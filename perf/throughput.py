@@ -144,8 +144,7 @@ def _case(
     yield Row(case, LOOP, "transactions_per_s", 1 / median(loops), "1/s", None, None, ok)
     yield Row(case, JOB, "transactions_per_s", 1 / median(jobs), "1/s", ratio, LOOP, ok)
     if model == "LR":
-        unchained = {"pipeline.operator-chaining.enabled": "false"}
-        run = run_job(flink, folder / "run", events, SPECS[model], unchained)
+        run = run_job(flink, folder / "run", events, SPECS[model], chained=False)
         for stage, cost_us in _stages(run, events, loop, count, skipped).items():
             yield Row(case, JOB, f"cpu_{stage}", cost_us, "us", None, None, same(run, loop))
 

@@ -22,7 +22,8 @@ public final class EventTime implements WatermarkStrategy {
 
     /**
      * @param maxOutOfOrdernessMs how far the watermark trails
-     * @param punctuated whether each record that moves it shows at once, not at the next interval
+     * @param punctuated whether each record that moves it shows at once; otherwise the first one
+     *     does, and what came since at the next interval
      * @param heldUntil the path of the only file that may move the watermark, null for any. The
      *     files of a folder are read one after another, and a split that ended holds nothing back:
      *     without this, the watermark of the first would have passed what the next contain.
@@ -80,8 +81,10 @@ public final class EventTime implements WatermarkStrategy {
             }
             long reached = Pickled.ts(pickle) - trail;
             if (reached > watermark) {
+                // A small file has ended before the next interval: it shows its first time at least.
+                boolean first = watermark == Long.MIN_VALUE;
                 watermark = reached;
-                if (punctuated) {
+                if (punctuated || first) {
                     output.emitWatermark(new Watermark(reached));
                 }
             }

@@ -270,13 +270,19 @@ def test_nothing_is_left_in_state_when_everything_is_settled(cluster, tmp_path):
             events.append({"id": id, "features": features, "ts": ts + i})
         if i % 10 == 8:
             continue  # never labelled; every tenth label has no features
-        late = flows.DAY if i % 10 == 7 else 0
+        late = 90 * 60_000 if i % 10 == 7 else 0
         events.append({"id": id, "label": i % 2 == 0, "ts": ts + i + 1000 + late})
+    spec = {
+        "pipeline": [
+            {"class": "river.compose.Discard", "args": ["shop"]},
+            {"class": "river.naive_bayes.GaussianNB"},
+        ]
+    }
     job = Streaming(
         cluster,
         tmp_path,
         # The log since a snapshot has ids, too.
-        [classifier(spec={"class": "river.naive_bayes.GaussianNB"}, snapshot={"every": 1})],
+        [classifier(spec=spec, snapshot={"every": 1})],
         job={"lane_by": "shop"},
         join={"label_timeout": "1h", "retention": "2h"},
     )
