@@ -6,7 +6,7 @@ core that another program has. Flink names a task's thread after its operators.
 
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -32,16 +32,20 @@ class Sample(NamedTuple):
     cpu_s: dict[str, float]
 
 
+class TooShort(Exception):
+    """Nothing can be said of so short a time."""
+
+
 class Sampler:
     """Samples processes from `with` to its end; a thread that has ended counts as it was last seen.
 
     Parameters
     ----------
-    pids : callable
-        The processes to look into, asked again for each sample.
+    pids : collection of int
+        The processes to look into.
     """
 
-    def __init__(self, pids: Callable[[], Collection[int]], every_s: float = 0.2) -> None:
+    def __init__(self, pids: Collection[int], every_s: float = 0.05) -> None:
         self._pids = pids
         self._every_s = every_s
         self._seen: dict[Path, tuple[str, float]] = {}
@@ -67,12 +71,12 @@ class Sampler:
 
         Raises
         ------
-        ValueError
+        TooShort
             There are no two samples in between: the run was too short.
         """
         inside = [sample for sample in self.samples if begin <= sample.at <= end]
         if len(inside) < 2:
-            raise ValueError(f"{end - begin:.1f} s are too short for samples every {self._every_s} s")
+            raise TooShort(f"{end - begin:.2f} s are too short for samples every {self._every_s} s")
         return inside[0], inside[-1]
 
     def _run(self) -> None:
@@ -80,7 +84,7 @@ class Sampler:
             self.samples.append(self._sample())
 
     def _sample(self) -> Sample:
-        for pid in self._pids():
+        for pid in self._pids:
             for thread in Path(f"/proc/{pid}/task").glob("*"):
                 try:
                     name = (thread / "comm").read_text().strip()

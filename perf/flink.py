@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -16,7 +16,6 @@ from jobs.config import Config, load_config
 from jobs.processes import free_port
 from jobs.submitting import submit
 from jobs.toml_text import dump_toml
-from perf.cpu import Sampler
 
 # A run is given up after it.
 _LONGEST_S = 3600.0
@@ -29,13 +28,6 @@ class Predicted(Struct):
     prediction: bool | None
     predicted_at: int
     probabilities: dict[str, float] | None
-
-
-class Run(NamedTuple):
-    """What one run gave: the predictions in the order in which they were made, and CPU samples."""
-
-    predictions: list[Predicted]
-    sampler: Sampler
 
 
 class Engine(Protocol):
@@ -111,8 +103,8 @@ def engine(folder: Path, on_cluster: bool) -> Iterator[Engine]:
 
 def run_job(
     engine: Engine, folder: Path, events: Path, spec: dict[str, Any], *, chained: bool = True
-) -> Run:
-    """Run the job until its input ends.
+) -> list[Predicted]:
+    """Run the job until its input ends, and return its predictions in the order they were made.
 
     Parameters
     ----------
@@ -123,11 +115,9 @@ def run_job(
     folder.mkdir(parents=True)
     path = folder / "job.toml"
     path.write_text(dump_toml(_document(folder, events, spec, engine.isolate_model)))
-    pids = engine.pids()
-    with Sampler(lambda: pids) as sampler:
-        engine.run(load_config(path), path, chained)
+    engine.run(load_config(path), path, chained)
     decode = msgspec.json.Decoder(Predicted).decode
-    return Run([decode(line) for line in files.read_parts(folder / "predictions")], sampler)
+    return [decode(line) for line in files.read_parts(folder / "predictions")]
 
 
 def _document(

@@ -29,8 +29,8 @@ from rich.console import Console
 from rich.table import Table
 
 from perf.bare import Measured
-from perf.cpu import STAGES
-from perf.flink import Engine, Run, engine, run_job
+from perf.cpu import STAGES, Sampler, TooShort
+from perf.flink import Engine, Predicted, engine, run_job
 from perf.workloads import COUNTS, MODELS, SPECS, WORKLOADS, write_events
 
 LOOP, JOB = "river loop", "riverrun job"
@@ -75,9 +75,12 @@ def main(argv: list[str] | None = None) -> int:
             _warm_up(flink, folder, min(_WARM_UP, options.events or _WARM_UP), options.seed)
             for workload in options.workloads:
                 for model in options.models:
-                    found = list(_case(flink, folder, workload, model, options))
-                    _tell(console, found)
-                    rows += found
+                    try:
+                        for row in _case(flink, folder, workload, model, options):
+                            rows.append(row)
+                            console.print(_told(row), highlight=False)
+                    except TooShort as error:
+                        console.print(f"{workload}/{model}: no stages, {error}")
     described = _environment(options)
     console.print(_table(rows))
     console.print(", ".join(f"{key} {value}" for key, value in described.items()))
@@ -134,9 +137,9 @@ def _case(
     ok = True
     for _ in range(options.rounds):
         loop = _bare(events, model, count, skipped)
-        run = run_job(flink, folder / "run", events, SPECS[model])
-        ok = ok and same(run, loop)
-        at = [prediction.predicted_at for prediction in run.predictions]
+        predictions = run_job(flink, folder / "run", events, SPECS[model])
+        ok = ok and same(predictions, loop)
+        at = [prediction.predicted_at for prediction in predictions]
         loops.append(loop.wall_s / (count - skipped))
         jobs.append((at[-1] - at[skipped - 1]) / 1000 / (count - skipped))
     case = f"{workload}/{model}"
@@ -144,9 +147,11 @@ def _case(
     yield Row(case, LOOP, "transactions_per_s", 1 / median(loops), "1/s", None, None, ok)
     yield Row(case, JOB, "transactions_per_s", 1 / median(jobs), "1/s", ratio, LOOP, ok)
     if model == "LR":
-        run = run_job(flink, folder / "run", events, SPECS[model], chained=False)
-        for stage, cost_us in _stages(run, events, loop, count, skipped).items():
-            yield Row(case, JOB, f"cpu_{stage}", cost_us, "us", None, None, same(run, loop))
+        with Sampler(flink.pids()) as sampler:
+            predictions = run_job(flink, folder / "run", events, SPECS[model], chained=False)
+        ok = same(predictions, loop)
+        for stage, cost_us in _stages(predictions, sampler, events, loop, count, skipped).items():
+            yield Row(case, JOB, f"cpu_{stage}", cost_us, "us", None, None, ok)
 
 
 def _bare(events: Path, model: str, count: int, skipped: int) -> Measured:
@@ -158,22 +163,27 @@ def _bare(events: Path, model: str, count: int, skipped: int) -> Measured:
     return msgspec.json.decode(done.stdout, type=Measured)
 
 
-def same(run: Run, loop: Measured) -> bool:
+def same(predictions: list[Predicted], loop: Measured) -> bool:
     """Whether every prediction of the job is the loop's, in the order of the features."""
-    return len(run.predictions) == len(loop.said) and all(
+    return len(predictions) == len(loop.said) and all(
         prediction.id == f"t{place}"
         and prediction.probabilities == said
         and prediction.prediction == (max(said, key=said.__getitem__) == "true" if said else None)
-        for place, (prediction, said) in enumerate(zip(run.predictions, loop.said, strict=True))
+        for place, (prediction, said) in enumerate(zip(predictions, loop.said, strict=True))
     )
 
 
 def _stages(
-    run: Run, events: Path, loop: Measured, count: int, skipped: int
+    predictions: list[Predicted],
+    sampler: Sampler,
+    events: Path,
+    loop: Measured,
+    count: int,
+    skipped: int,
 ) -> dict[str, float]:
-    """CPU time a transaction in microseconds; River's own part of the model's is the loop's."""
-    at = [prediction.predicted_at / 1000 for prediction in run.predictions]
-    begin, end = run.sampler.between(at[skipped], at[int(count * _STAGES_UNTIL)])
+    """CPU time a transaction in microseconds; River's part of the model's is what the loop took."""
+    at = [prediction.predicted_at / 1000 for prediction in predictions]
+    begin, end = sampler.between(at[skipped], at[int(count * _STAGES_UNTIL)])
     done = sum(begin.at <= predicted <= end.at for predicted in at)
     spent = {stage: (end.cpu_s[stage] - begin.cpu_s[stage]) / done * 1e6 for stage in STAGES}
     parse = _parse_us(events, count)
@@ -200,9 +210,9 @@ def _parse_us(events: Path, count: int) -> float:
     return (time.process_time() - begun) / count * 1e6
 
 
-def _tell(console: Console, rows: list[Row]) -> None:
-    job = next(row for row in rows if row.system == JOB)
-    console.print(f"{job.case}: {job.value:,.0f}/s, {job.ratio:.2f} of the loop", highlight=False)
+def _told(row: Row) -> str:
+    ratio = "" if row.ratio is None else f", {row.ratio:.2f} of the {row.baseline}"
+    return f"{row.case} {row.system} {row.metric} {row.value:,.1f} {row.unit}{ratio}"
 
 
 def _table(rows: list[Row]) -> Table:
@@ -229,7 +239,10 @@ def _environment(options: argparse.Namespace) -> dict[str, Any]:
 
     root = Path(__file__).parent.parent
     commit = subprocess.run(
-        ["git", "-C", str(root), "describe", "--always", "--dirty"], capture_output=True, text=True
+        ["git", "-C", str(root), "describe", "--always", "--dirty"],
+        check=False,  # not every copy is a repository
+        capture_output=True,
+        text=True,
     )
     return {
         "engine": "cluster" if options.cluster else "MiniCluster",

@@ -95,7 +95,7 @@ def _line(event: dict[str, Any]) -> bytes:
     return msgspec.json.encode(event) + b"\n"
 
 
-_HAT = {
+_HAT: dict[str, Any] = {
     "grace_period": 100,
     "delta": 1e-5,
     "leaf_prediction": "nb",

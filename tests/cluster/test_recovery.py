@@ -74,13 +74,13 @@ def test_a_job_whose_task_manager_is_killed_six_times_writes_what_it_would_have(
 
 
 def test_a_job_goes_on_after_its_job_manager_was_lost(cluster, tmp_path, riverrun):
-    events = phishing(600)
-    job = Streaming(cluster, tmp_path, MODELS)
+    events = phishing(400)
+    job = Streaming(cluster, tmp_path, MODELS[:2])
     job.feed(events[:300])
     job.submit()
     job.wait_for(100)
     # What is fed while there is no job waits for the next one.
-    job.feed(events[300:600])
+    job.feed(events[300:500])
     cluster.kill_job_manager()
     cluster.start_job_manager()
     assert cluster.rest.jobs() == []
@@ -90,11 +90,11 @@ def test_a_job_goes_on_after_its_job_manager_was_lost(cluster, tmp_path, riverru
     assert "go on with --resume, or begin anew with --fresh" in refused.err
     assert riverrun("submit", job.path, "--url", cluster.url, "--resume").code == 0
 
-    job.feed(events[600:])
+    job.feed(events[500:])
     got, savepoint = job.finish()
     assert_same(got, job.expected())
     assert_once(got)
-    assert len(got["predictions"]) == len(MODELS) * 600
+    assert len(got["predictions"]) == 2 * 400
 
     # What the lost job left is older than the output now. A savepoint that lies elsewhere is not.
     refused = riverrun("submit", job.path, "--url", cluster.url, "--resume")

@@ -1,6 +1,7 @@
 """The job graph as Flink would run it, read off without running it."""
 
 import pytest
+from pyflink.java_gateway import get_gateway
 
 from jobs.online_learning import OnlineLearning, flink_environment
 from state.names import Uid
@@ -25,7 +26,8 @@ def nodes(flink, tmp_path):
         env = flink_environment(config)
         OnlineLearning(config).build(env)
         graph = env._generate_stream_graph(clear_transformations=True)
-        return {node.getOperatorName(): node for node in graph.getStreamNodes()}
+        built = get_gateway().jvm.java.util.ArrayList(graph.getStreamNodes())
+        return {node.getOperatorName(): node for node in built}
 
     return build
 
