@@ -390,7 +390,7 @@ class Lane:
             (),
             False,
         )
-        live.policy.taken(0)
+        live.policy.replayed()
         head = live.head
         for data in self._store.log(name):
             begun = time.perf_counter_ns()

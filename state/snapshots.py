@@ -81,6 +81,10 @@ class SnapshotPolicy:
     def taken(self, pause_ns: int) -> None:
         """A snapshot was taken and held the stream up for `pause_ns`."""
         self._pause_ns = pause_ns
+        self.replayed()
+
+    def replayed(self) -> None:
+        """The log begins again at its first entry; what a snapshot costs stays as last measured."""
         self._replay_ns = 0
         self.entries = 0
 
