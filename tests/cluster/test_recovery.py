@@ -125,8 +125,8 @@ class Feeding:
         self._transactions = 0
 
     def until(self, transactions: int) -> None:
-        """So many transactions' features, and whatever lies before them."""
-        while self._transactions < transactions:
+        """So many transactions' features or all, and whatever lies before them."""
+        while self._events and self._transactions < transactions:
             self._file(self._rng.randrange(0, 40))
 
     def rest(self) -> None:
