@@ -26,6 +26,17 @@ class Running(NamedTuple):
 
 Progress = Callable[[Running], None]
 
+# Somebody waits for this job: one that fails again and again is not restarted for ever, as it is on
+# a cluster, and its progress is told as it is made.
+_EMBEDDED = {
+    "restart-strategy.type": "exponential-delay",
+    "restart-strategy.exponential-delay.initial-backoff": "200 ms",
+    "restart-strategy.exponential-delay.max-backoff": "2 s",
+    "restart-strategy.exponential-delay.reset-backoff-threshold": "1 min",
+    "restart-strategy.exponential-delay.attempts-before-reset-backoff": "8",
+    "metrics.fetcher.update-interval": "1 s",
+}
+
 
 def run(
     config: Config,
@@ -63,7 +74,7 @@ def run(
 
     job = OnlineLearning(config, model)
     port = free_port()
-    settings = {"rest.port": str(port), "rest.bind-port": str(port)}
+    settings = {"rest.port": str(port), "rest.bind-port": str(port), **_EMBEDDED}
     if restored is not None:
         settings["execution.state-recovery.path"] = restored
     env = flink_environment(config, environment.local_configuration(), settings)

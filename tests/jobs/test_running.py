@@ -166,6 +166,25 @@ class FailingOrderedModel(Failing, OrderedOnlineModel):
     pass
 
 
+class AlwaysFailing(OnlineModel):
+    def process_element(self, value, ctx):
+        raise RuntimeError("never again")
+
+
+def test_a_job_that_fails_for_ever_ends_with_its_cause(tmp_path, monkeypatch):
+    from jobs import online_learning
+
+    write(tmp_path / "events.jsonl", phishing(5))
+    config = job(tmp_path, inputs={"features": {"path": "events.jsonl"}}, models=[classifier()])
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    monkeypatch.setattr(online_learning, "OnlineModel", AlwaysFailing)
+    try:
+        with pytest.raises(Failure, match="never again"):
+            run(config)
+    finally:
+        cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+
+
 @pytest.fixture
 def injected(monkeypatch, tmp_path):
     """Jobs built from now on fail at these items of the model's."""

@@ -66,6 +66,15 @@ def test_the_pause_is_weighed_against_the_replay(
     assert due_after(settings, pause_ns, cost_ns) == entries
 
 
+def test_a_replay_begins_the_count_anew_and_keeps_what_a_pause_costs() -> None:
+    policy = SnapshotPolicy(SnapshotSettings(overhead=0.5))
+    policy.taken(2 * MS)
+    assert [policy.entry(MS) for _ in range(3)] == [False, False, False]
+    policy.replayed()
+    assert policy.entries == 0
+    assert [policy.entry(MS) for _ in range(4)] == [False, False, False, True]
+
+
 @given(st.lists(st.integers(0, 50 * MS), min_size=300, max_size=300), st.integers(0, 100 * MS))
 def test_neither_bound_is_ever_passed(costs: list[int], pause_ns: int) -> None:
     policy = SnapshotPolicy(SnapshotSettings(max_replay_ms=200, max_entries=40, overhead=0.1))
