@@ -1,6 +1,7 @@
 """LabelJoin: the Flink functions around `operators/joining.py`, keyed by transaction id."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from pyflink.common import Row
@@ -10,6 +11,7 @@ from events.decode import Decoder
 from events.letters import dead_letter
 from events.messages import Event, Rejected
 from events.reasons import Reason, Stage
+from operators.gauges import Gauges, in_thread_mode
 from operators.items import RANK_FEATURES, RANK_LABEL, RANK_TIMEOUT, Origin
 from operators.joining import (
     Held,
@@ -32,12 +34,12 @@ def _restored(context: RuntimeContext) -> int:
 
     Only thread mode can look into its state without a key; in process mode the count begins at 0.
     """
-    backend = getattr(context, "get_keyed_state_backend", None)
-    if backend is None:
+    if not in_thread_mode(context):
         return 0
     from pyflink.fn_execution.embedded.state_impl import JVoidNamespace_INSTANCE
 
-    keys = backend()._keyed_state_backend.getKeys(names.HELD.name, JVoidNamespace_INSTANCE)
+    backend = context.get_keyed_state_backend()
+    keys = backend._keyed_state_backend.getKeys(names.HELD.name, JVoidNamespace_INSTANCE)
     return int(keys.count())
 
 
@@ -57,15 +59,19 @@ class LabelJoin(KeyedProcessFunction):
         self._pending = _restored(runtime_context)
         self._counts = dict.fromkeys(("duplicates", "timeouts", "unlabelled", "corrections"), 0)
         self._dead = dict.fromkeys(Reason, 0)
-        metrics = runtime_context.get_metrics_group()
-        metrics.gauge("records", lambda: self._records)
-        metrics.gauge("pending_transactions", lambda: self._pending)
-        for count in self._counts:
-            metrics.gauge(count, lambda count=count: self._counts[count])
-        for reason in Reason:
-            metrics.gauge(f"dead_letters_{reason}", lambda reason=reason: self._dead[reason])
+        numbers: dict[str, Callable[[], int]] = {
+            "records": lambda: self._records,
+            "pending_transactions": lambda: self._pending,
+            **{count: partial(self._counts.__getitem__, count) for count in self._counts},
+            **{
+                f"dead_letters_{reason}": partial(self._dead.__getitem__, reason)
+                for reason in Reason
+            },
+        }
+        self._gauges = Gauges(runtime_context, numbers)
 
     def process_element(self, value: tuple[Any, ...], ctx: Any) -> Iterator[Any]:
+        self._gauges.changing(ctx)
         self._records += 1
         decoded = self._decode(value, ctx.get_current_key())
         origin = Origin(*value[2:])
@@ -75,6 +81,12 @@ class LabelJoin(KeyedProcessFunction):
             yield from self._arrived(decoded, origin, ctx)
 
     def on_timer(self, timestamp: int, ctx: Any) -> Iterator[Any]:
+        if self._gauges.woken(ctx):
+            return
+        self._gauges.changing(ctx)
+        yield from self._on_event_time(timestamp, ctx)
+
+    def _on_event_time(self, timestamp: int, ctx: Any) -> Iterator[Any]:
         id = ctx.get_current_key()
         held = from_plain(self._held.value())
         out: list[Outcome] = []
@@ -171,7 +183,7 @@ class OrderedLabelJoin(LabelJoin):
         ctx.timer_service().register_event_time_timer(event.ts)
         return iter(())
 
-    def on_timer(self, timestamp: int, ctx: Any) -> Iterator[Any]:
+    def _on_event_time(self, timestamp: int, ctx: Any) -> Iterator[Any]:
         id = ctx.get_current_key()
         before = from_plain(self._held.value())
         labels, features = self._due(timestamp)

@@ -1,12 +1,14 @@
 """OnlineModel: the Flink functions around `operators/learning.py`, keyed by lane."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from pyflink.datastream import KeyedProcessFunction, OutputTag, RuntimeContext
 
 from events.reasons import Reason
+from operators.gauges import Gauges
 from operators.learning import Lane, Out, Output, Stats
 from operators.live import Deployment
 from state import names
@@ -122,19 +124,20 @@ class OnlineModel(KeyedProcessFunction):
         self._lanes: OrderedDict[str | None, Lane] = OrderedDict()
         self._emitted: list[Any] = []
         self._stats = stats = Stats()
-        metrics = runtime_context.get_metrics_group()
-        for total in _TOTALS:
-            metrics.gauge(total, lambda total=total: getattr(stats, total))
-        metrics.gauge("predict_us", lambda: stats.predict_ns // 1000)
-        metrics.gauge("learn_us", lambda: stats.learn_ns // 1000)
-        metrics.gauge("snapshot_ms", lambda: stats.snapshot_ns // 1_000_000)
-        metrics.gauge("label_delay_ms", lambda: stats.label_delay_ms)
-        metrics.gauge("live_lanes", lambda: len(self._lanes))
-        metrics.gauge("learned", self._learned)
-        for reason in Reason:
-            metrics.gauge(
-                f"dead_letters_{reason}", lambda reason=reason: stats.dead_letters[reason]
-            )
+        numbers: dict[str, Callable[[], int]] = {
+            **{total: partial(getattr, stats, total) for total in _TOTALS},
+            "predict_us": lambda: stats.predict_ns // 1000,
+            "learn_us": lambda: stats.learn_ns // 1000,
+            "snapshot_ms": lambda: stats.snapshot_ns // 1_000_000,
+            "label_delay_ms": lambda: stats.label_delay_ms,
+            "live_lanes": lambda: len(self._lanes),
+            "learned": self._learned,
+            **{
+                f"dead_letters_{reason}": partial(stats.dead_letters.__getitem__, reason)
+                for reason in Reason
+            },
+        }
+        self._gauges = Gauges(runtime_context, numbers)
 
     def _check_environment(self) -> None:
         """A task manager keeps the libraries that it has imported, whatever is installed since."""
@@ -147,10 +150,16 @@ class OnlineModel(KeyedProcessFunction):
                 )
 
     def process_element(self, value: tuple[Any, ...], ctx: Any) -> Iterable[Any]:
+        self._gauges.changing(ctx)
         self._lane(ctx).handle(value)
         return self._drain()
 
     def on_timer(self, timestamp: int, ctx: Any) -> Iterator[Any]:
+        if not self._gauges.woken(ctx):
+            self._gauges.changing(ctx)
+            yield from self._on_event_time(timestamp, ctx)
+
+    def _on_event_time(self, timestamp: int, ctx: Any) -> Iterator[Any]:
         yield from ()
 
     def _lane(self, ctx: Any) -> Lane:
@@ -181,7 +190,7 @@ class OnlineModel(KeyedProcessFunction):
         return emitted
 
     def _learned(self) -> int:
-        return sum(live.n for lane in list(self._lanes.values()) for live in lane.live.values())
+        return sum(live.n for lane in self._lanes.values() for live in lane.live.values())
 
 
 class OrderedOnlineModel(OnlineModel):
@@ -201,7 +210,7 @@ class OrderedOnlineModel(OnlineModel):
             ctx.timer_service().register_event_time_timer(time)
         return ()
 
-    def on_timer(self, timestamp: int, ctx: Any) -> Iterator[Any]:
+    def _on_event_time(self, timestamp: int, ctx: Any) -> Iterator[Any]:
         count = self._held.get(f"{timestamp}") or 0
         items = [self._held.get(f"{timestamp}/{place}") for place in range(count)]
         lane = self._lane(ctx)

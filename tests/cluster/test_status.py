@@ -23,23 +23,21 @@ REFUSED = [
 REASONS = {"not_json": 1, "duplicate_features": 2, "predict_failed": 1}
 
 
-def test_status_tells_state_checkpoint_restarts_and_dead_letters(cluster, tmp_path, riverrun):
-    job = Streaming(cluster, tmp_path, [classifier()])
-
-    def status(*flags: str):
-        return riverrun("status", job.path, "--url", cluster.url, *flags)
-
-    assert status().code == 1
-    assert status().err == f"riverrun: no job 'job' at {cluster.url}\n"
+@pytest.mark.parametrize("mode", ["thread", "process"])
+def test_status_tells_state_checkpoint_totals_and_dead_letters(cluster, tmp_path, riverrun, mode):
+    job = Streaming(cluster, tmp_path, [classifier()], job={"name": mode, "execution": mode})
+    arguments = ("status", job.path, "--url", cluster.url)
+    unknown = riverrun(*arguments)
+    assert (unknown.code, unknown.err) == (1, f"riverrun: no job {mode!r} at {cluster.url}\n")
 
     job.feed([*phishing(50), *REFUSED])
     job_id = job.submit()
     job.wait_for(len(REFUSED), "dead_letters")
     wait_until(lambda: job.status().dead_letters == REASONS, "metrics", timeout_s=PATIENCE_S)
-    told = status("--json")
+    told = riverrun(*arguments, "--json")
     assert told.code == 0
     said = json.loads(told.out)
-    assert (said["id"], said["name"], said["state"]) == (job_id, "job", "RUNNING")
+    assert (said["id"], said["name"], said["state"]) == (job_id, mode, "RUNNING")
     assert (said["restarts"], said["failure"]) == (0, None)
     assert said["dead_letters"] == REASONS
     assert said["metrics"] == {
@@ -53,23 +51,31 @@ def test_status_tells_state_checkpoint_restarts_and_dead_letters(cluster, tmp_pa
     assert checkpoint.parent == Path(job.config.job.checkpoint_dir, job_id)
     assert said["started"] < said["last_checkpoint_at"]
 
+    job.rest.cancel(job_id)
+    job.rest.wait_for(job_id, {"CANCELED"})
+    told = riverrun(*arguments)
+    assert told.code == 1
+    assert told.out.splitlines()[0] == f"{mode} CANCELED, job {job_id}"
+
+
+def test_status_tells_of_restarts_and_their_cause(cluster, tmp_path, riverrun):
+    job = Streaming(cluster, tmp_path, [classifier()])
+    job.feed(phishing(20))
+    job_id = job.submit()
+    job.wait_for(20)
+    arguments = ("status", job.path, "--url", cluster.url)
+
     cluster.kill_task_manager(1)
-    wait_until(lambda: status().code == 1, "the loss in the status", timeout_s=PATIENCE_S)
+    wait_until(lambda: riverrun(*arguments).code == 1, "the loss", timeout_s=PATIENCE_S)
     cluster.start_task_manager(1)
     job.wait_until_restarted(1)
-    told = status()
+    told = riverrun(*arguments)
     assert told.code == 0
     lines = told.out.splitlines()
     assert lines[0] == f"job RUNNING, job {job_id}"
     assert lines[1].startswith("last checkpoint: file:/")
     assert lines[2].startswith("1 restarts, the last because of: ")
     assert "taskmanager-1" in lines[2]
-
-    job.rest.cancel(job_id)
-    job.rest.wait_for(job_id, {"CANCELED"})
-    told = status()
-    assert told.code == 1
-    assert told.out.splitlines()[0] == f"job CANCELED, job {job_id}"
 
 
 def test_flink_run_alone_starts_the_job(cluster, tmp_path, riverrun):

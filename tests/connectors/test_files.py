@@ -165,25 +165,33 @@ def test_an_input_without_records_holds_nothing_back_once_it_is_idle(
 
 
 class FailOnce(MapFunction):
-    """Raises once, when a checkpoint is complete; notes where each attempt begins."""
+    """Raises once, when a checkpoint that knows of a record is complete; notes each attempt."""
 
     def __init__(self, checkpoints: Path, notes: Path) -> None:
         self._checkpoints = checkpoints
         self._notes = notes
 
     def open(self, runtime_context: Any) -> None:
-        self._first = True
+        self._attempt = len(self._notes.read_text().split()) if self._notes.exists() else 0
+        self._begun_after: int | None = None
 
     def map(self, value: Any) -> str:
         raw = value[1][4].decode()
-        if self._first:
-            self._first = False
+        if self._begun_after is None:
+            # One more may be under way, begun before this record was read.
+            self._begun_after = 1 + max(self._numbers("chk-*"), default=0)
             with self._notes.open("a") as notes:
                 notes.write(f"{raw}\n")
-        failed = self._notes.read_text().count("\n") > 1 if raw.endswith("00") else True
-        if not failed and any(self._checkpoints.glob("*/chk-*/_metadata")):
-            raise RuntimeError("injected")
+        if self._attempt == 0 and raw.endswith("00"):
+            complete = max(self._numbers("chk-*/_metadata"), default=0)
+            if complete > self._begun_after:
+                raise RuntimeError("injected")
         return raw
+
+    def _numbers(self, pattern: str) -> list[int]:
+        """Numbers of the checkpoints that have such a file."""
+        found = self._checkpoints.glob(f"*/{pattern}")
+        return [int(str(path).rpartition("chk-")[2].partition("/")[0]) for path in found]
 
 
 def test_a_job_that_fails_in_mid_file_goes_on_where_its_checkpoint_was(

@@ -100,16 +100,24 @@ def machine() -> Any:
 RECOVERED = {
     **{name: known._replace(count=min(known.count, 60)) for name, known in MODELS.items()},
     "factorisation machine": Known(machine, "Phishing", count=60, names=True),
+    "weighted": Known(logistic, "Phishing", count=60),
     "changes whenever it is asked": Known(lambda: Moody(restless=True), "Phishing", count=60),
 }
 
 
-def prepared(name: str, every: int | None) -> tuple[Deployment, list[Item]]:
+def stream_for(name: str) -> list[Transaction]:
     known = RECOVERED[name]
     rows = transactions(known.data, known.count)
-    settings: dict[str, Any] = {"every": every}
     if name == "factorisation machine":
-        rows = with_cities(rows)
+        return with_cities(rows)
+    if name == "weighted":
+        return [row._replace(weight=0.5 + number % 3) for number, row in enumerate(rows)]
+    return rows
+
+
+def prepared(name: str, every: int | None) -> tuple[Deployment, list[Item]]:
+    known, rows = RECOVERED[name], stream_for(name)
+    settings: dict[str, Any] = {"every": every}
     if name == "changes whenever it is asked":
         settings["purity"] = Purity.ALWAYS
     return deployment(known, **settings), with_strangers(rows)
@@ -137,9 +145,7 @@ def test_a_restart_at_any_item_changes_nothing(name: str, every: int | None) -> 
 @pytest.mark.parametrize("name", RECOVERED)
 def test_undisturbed_is_what_a_plain_loop_says(name: str) -> None:
     known = RECOVERED[name]
-    rows = {row.id: row for row in transactions(known.data, known.count)}
-    if name == "factorisation machine":
-        rows = {row.id: row for row in with_cities(list(rows.values()))}
+    rows = {row.id: row for row in stream_for(name)}
     _, items = prepared(name, None)
     model, expected = known.make(), {}
     for item in items:
@@ -177,6 +183,17 @@ def test_requests_that_change_a_model_are_in_its_log_and_no_others() -> None:
     assert entered("changes whenever it is asked") == asked
     assert entered("LR, Phishing") == entered("ARF, Phishing") == []
     assert len(entered("factorisation machine")) >= 40, "each of forty cities is new once"
+
+
+@pytest.mark.parametrize("name", ["SRP of NB, Phishing", "changes whenever it is asked"])
+def test_the_version_of_a_prediction_is_the_one_before_its_request(name: str) -> None:
+    written = undisturbed(name)
+    parents = {row["id"]: row["parent"] for row in written["learn_log"] if row["kind"] == "request"}
+    versions = {row["id"]: row["version"] for row in written["predictions"]}
+    assert parents == {id: versions[id] for id in parents}
+    evaluated = {row["id"]: row["version"] for row in written["evaluations"]}
+    assert evaluated == {id: versions[id] for id in evaluated}
+    assert parents and evaluated
 
 
 def test_a_first_request_without_features_is_entered_too() -> None:
