@@ -14,7 +14,11 @@ from connectors import java_code
 
 
 def key_rows(
-    stream: DataStream, key_type_info: TypeInformation, value_type_info: TypeInformation
+    stream: DataStream,
+    key_type_info: TypeInformation,
+    value_type_info: TypeInformation,
+    *,
+    in_place: bool = False,
 ) -> KeyedStream:
     """Key a stream of `Row(key, value)` by its key.
 
@@ -23,6 +27,10 @@ def key_rows(
     stream : DataStream
         Of rows of these two types: from one of the connectors' sources, or from a Python operator
         with `output_type=Types.ROW([key_type_info, value_type_info])`.
+    in_place
+        Only where this stream and the operator that is to come are one subtask each, so that it has
+        every key: they then run in one thread, and no record is serialized in between. State is the
+        same either way.
 
     Returns
     -------
@@ -31,8 +39,14 @@ def key_rows(
     """
     # A key that is not in a row fails at the first checkpoint.
     key_type = Types.ROW([key_type_info]).get_java_type_info()
-    selector = get_gateway().jvm.KeyByKeySelector()
-    return KeyedStream(stream._j_data_stream.keyBy(selector, key_type), value_type_info, stream)
+    jvm = get_gateway().jvm
+    selector, j_stream = jvm.KeyByKeySelector(), stream._j_data_stream
+    if in_place:
+        streams = jvm.org.apache.flink.streaming.api.datastream.DataStreamUtils
+        keyed = streams.reinterpretAsKeyedStream(j_stream, selector, key_type)
+    else:
+        keyed = j_stream.keyBy(selector, key_type)
+    return KeyedStream(keyed, value_type_info, stream)
 
 
 def side_output(stream: DataStream, tag: OutputTag) -> DataStream:

@@ -6,13 +6,12 @@ wrong is handed to `events.diagnosis`, which reads it again from the start.
 
 import base64
 import codecs
-import hashlib
 import re
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Final
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from events.diagnosis import diagnose
 from events.limits import FeatureType, Limits, Schema, TimeRange
@@ -24,24 +23,22 @@ __all__ = [
     "Schema",
     "TimeRange",
     "dead_letter_raw",
-    "decode_features",
-    "encode_features",
-    "input_digest",
 ]
 
 
-class _Record(Struct, forbid_unknown_fields=True, gc=False):
-    """Any of the events that messages.py describes."""
-
-    id: TransactionId
-    ts: Time
-    features: dict[str, FeatureValue | None] | UnsetType = UNSET
-    label: Label | UnsetType = UNSET
-    weight: Weight | None = None
-
-
-class _OpenRecord(_Record, forbid_unknown_fields=False, gc=False):
-    """The same among fields that are none of ours."""
+def _reader(limits: Limits, allow_extra: bool) -> Callable[[bytes], Any]:
+    """Reads any of the events that messages.py describes, within the limits."""
+    name = Annotated[str, Meta(max_length=limits.name_length)]
+    features = Annotated[dict[name, FeatureValue | None], Meta(max_length=limits.features)]
+    fields: list[tuple[str, Any] | tuple[str, Any, Any]] = [
+        ("id", Annotated[TransactionId, Meta(max_length=limits.name_length)]),
+        ("ts", Time),
+        ("features", features | UnsetType, UNSET),
+        ("label", Label | UnsetType, UNSET),
+        ("weight", Weight | None, None),
+    ]
+    record = msgspec.defstruct("Record", fields, forbid_unknown_fields=not allow_extra, gc=False)
+    return msgspec.json.Decoder(record).decode
 
 
 # What the decoder makes of each type; `type(True)` is bool, so an integer is never a boolean here.
@@ -105,7 +102,7 @@ class Decoder:
         self.limits = limits
         self.allow_extra = allow_extra
         self.schema = schema
-        self._read = msgspec.json.Decoder(_OpenRecord if allow_extra else _Record).decode
+        self._read = _reader(limits, allow_extra)
         self._types: _Types | None = None
         self._drops = schema is not None and schema.unknown == "drop"
         if schema is not None:
@@ -132,16 +129,8 @@ class Decoder:
         id, given, said, weight = record.id, record.features, record.label, record.weight
         features: dict[str, FeatureValue] | None = None
         label: Label | None = None
-        # A record shorter than the limit cannot hold a longer name.
-        long = len(raw) > limits.name_length
-        if long and len(id) > limits.name_length:
-            return self._refuse(raw)
         if given is not UNSET:
-            if len(given) > limits.features:
-                return self._refuse(raw)
-            if long and given and max(map(len, given)) > limits.name_length:
-                return self._refuse(raw)
-            features = self._let_through(given)
+            features = self._let_through(given, raw)
             if features is None:
                 return self._refuse(raw)
         elif said is UNSET:
@@ -161,11 +150,14 @@ class Decoder:
         # What Event(...) does, at a third of its cost.
         return tuple.__new__(Event, (id, record.ts, features, label, weight))
 
-    def _let_through(self, given: dict[str, FeatureValue | None]) -> dict[str, FeatureValue] | None:
+    def _let_through(
+        self, given: dict[str, FeatureValue | None], raw: bytes
+    ) -> dict[str, FeatureValue] | None:
         """The features without nulls, under the schema; None if they break it."""
         types = self._types
         if types is None:
-            return _without_nulls(given) if None in given.values() else given  # type: ignore[return-value]
+            # Looking for the word costs a tenth of looking at the values.
+            return _without_nulls(given) if b"null" in raw else given  # type: ignore[return-value]
         if _fit(types, given):
             return given  # type: ignore[return-value]
         features = _without_nulls(given)
@@ -207,29 +199,6 @@ def _ignorable(raw: bytes, depth: int) -> bool:
         elif token[2]:
             level -= 1
     return True
-
-
-_write_features: Final = msgspec.json.Encoder().encode
-_read_features: Final = msgspec.json.Decoder(dict[str, FeatureValue]).decode
-
-
-def encode_features(features: dict[str, FeatureValue]) -> bytes:
-    """The features as compact JSON, in their order; `decode_features` gives back the same values.
-
-    >>> encode_features({"b": 1, "a": 1.0})
-    b'{"b":1,"a":1.0}'
-    """
-    return _write_features(features)
-
-
-def decode_features(text: bytes) -> dict[str, FeatureValue]:
-    """The features that `encode_features` wrote: integers stay integers, floats are equal to the bit."""
-    return _read_features(text)
-
-
-def input_digest(id: str, features: bytes) -> str:
-    """Names what a model was given: SHA-256 of the id, a NUL and the features' compact JSON, in hex."""
-    return hashlib.sha256(id.encode() + b"\0" + features).hexdigest()
 
 
 _BASE64: Final = "base64:"

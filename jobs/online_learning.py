@@ -51,8 +51,10 @@ def build(env: StreamExecutionEnvironment, config: Config, models: list[Deployme
         evaluations=bool(config.evaluations),
         learn_log=bool(config.learn_log),
     )
+    # Two threads of one Python process would only take its interpreter from each other.
+    one_thread = config.job.parallelism == 1 and not config.job.isolate_model
     modelled = (
-        keying.key_rows(joined, TEXT, PICKLED)
+        keying.key_rows(joined, TEXT, PICKLED, in_place=one_thread)
         .process(
             model(
                 models,
@@ -150,6 +152,8 @@ def _settings(config: Config) -> dict[str, str]:
     folder = uri(Path(job.checkpoint_dir))
     return {
         "pipeline.name": job.name,
+        # No operator changes or keeps what it is given.
+        "pipeline.object-reuse": "true",
         "python.execution-mode": job.execution,
         "execution.checkpointing.interval": f"{job.checkpoint_interval_ms} ms",
         "execution.checkpointing.mode": "EXACTLY_ONCE",

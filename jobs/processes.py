@@ -7,6 +7,7 @@ both have been compared.
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -122,6 +123,11 @@ def load(path: Path) -> Process:
     return Process(**json.loads(path.read_text()))
 
 
+# Below what systems give to outgoing connections and to whoever asks for any port: between being
+# found free and being listened on, seconds later, nothing takes a port by chance.
+_PORTS = range(10_000, 32_768)
+
+
 def free_port(wanted: int | None = None) -> int:
     """A TCP port of the loopback that nobody listens on: `wanted`, or any.
 
@@ -130,15 +136,24 @@ def free_port(wanted: int | None = None) -> int:
     Failure
         `wanted` is taken.
     """
+    if wanted is not None:
+        if not _is_free(wanted):
+            raise Failure(f"port {wanted} of 127.0.0.1 is taken")
+        return wanted
+    # Not by a seed that the caller has set: two commands would choose the same.
+    chance = random.SystemRandom()
+    return next(port for port in chance.sample(_PORTS, len(_PORTS)) if _is_free(port))
+
+
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
         # Java's servers, too, take a port whose last connections have not timed out yet.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", wanted or 0))
+            probe.bind(("127.0.0.1", port))
         except OSError:
-            raise Failure(f"port {wanted} of 127.0.0.1 is taken") from None
-        port: int = probe.getsockname()[1]
-        return port
+            return False
+        return True
 
 
 def _signal(process: Process, number: signal.Signals) -> None:

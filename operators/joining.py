@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from msgspec import Struct
 
-from events.decode import encode_features
+from events.features import encode_features
 from events.messages import Event, Label, Source
 from events.reasons import Reason
 from models.tasks import label_key

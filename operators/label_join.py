@@ -1,6 +1,6 @@
 """LabelJoin: the Flink functions around `operators/joining.py`, keyed by transaction id."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -49,6 +49,9 @@ class LabelJoin(KeyedProcessFunction):
     Main output: `Row(lane, item)`; side output: dead letters.
     """
 
+    # Whether nothing but what is held sets timers.
+    _only_timers = True
+
     def __init__(self, settings: JoinSettings, decoder: Decoder, lane_by: str | None) -> None:
         self._join = Join(settings, lane_by)
         self._decoder = decoder
@@ -70,15 +73,15 @@ class LabelJoin(KeyedProcessFunction):
         }
         self._gauges = Gauges(runtime_context, numbers)
 
-    def process_element(self, value: tuple[Any, ...], ctx: Any) -> Iterator[Any]:
+    def process_element(self, value: tuple[Any, ...], ctx: Any) -> Iterable[Any]:
         self._gauges.changing(ctx)
         self._records += 1
-        decoded = self._decode(value, ctx.get_current_key())
-        origin = Origin(*value[2:])
+        decoded = self._decode(value)
+        origin = Origin(*value[2:5])
         if isinstance(decoded, Rejected):
-            yield self._letter(Stage.DECODE, decoded.reason, decoded.detail, decoded.id, origin)
-        else:
-            yield from self._arrived(decoded, origin, ctx)
+            letter = self._letter(Stage.DECODE, decoded.reason, decoded.detail, decoded.id, origin)
+            return (letter,)
+        return self._arrived(decoded, origin, ctx)
 
     def on_timer(self, timestamp: int, ctx: Any) -> Iterator[Any]:
         if self._gauges.woken(ctx):
@@ -92,11 +95,10 @@ class LabelJoin(KeyedProcessFunction):
         out: list[Outcome] = []
         now_held = self._passed(held, id, timestamp, out, ctx)
         self._keep(held, now_held, ctx, woken=True)
-        for outcome in out:
-            yield from self._outcome(outcome, id)
+        yield from self._told(out, id)
 
-    def _decode(self, value: tuple[Any, ...], key: str) -> Event | Rejected:
-        verdict, ts, _, _, raw = value
+    def _decode(self, value: tuple[Any, ...]) -> Event | Rejected:
+        verdict, ts, _, _, raw, key = value
         refused = refusal(verdict, ts)
         if refused is not None:
             return refused
@@ -105,13 +107,12 @@ class LabelJoin(KeyedProcessFunction):
             return Rejected(Reason.KEY_MISMATCH, f"it was routed by {key!r}", decoded.id)
         return decoded
 
-    def _arrived(self, event: Event, origin: Origin, ctx: Any) -> Iterator[Any]:
+    def _arrived(self, event: Event, origin: Origin, ctx: Any) -> Iterable[Any]:
         held = from_plain(self._held.value())
         out: list[Outcome] = []
         now_held = self._join.on_event(held, event, origin, out)
         self._keep(held, now_held, ctx)
-        for outcome in out:
-            yield from self._outcome(outcome, event.id)
+        return self._told(out, event.id)
 
     def _passed(self, held: Held, id: str, now: int, out: list[Outcome], ctx: Any) -> Held:
         """Event time reached `now`: only what is known from the input may be assumed."""
@@ -134,18 +135,28 @@ class LabelJoin(KeyedProcessFunction):
             self._pending += 1
         if now_held is not held:
             self._held.update(to_plain(now_held))
-        # Registering a time twice is one timer; one that fires early finds nothing due.
-        wake = self._join.wake(now_held)
-        if woken or wake != self._join.wake(held):
-            ctx.timer_service().register_event_time_timer(wake)
+        wake, before = self._join.wake(now_held), self._join.wake(held)
+        if woken or wake != before:
+            timers = ctx.timer_service()
+            timers.register_event_time_timer(wake)
+            # It would find nothing due, at the price of a record.
+            if self._only_timers and before is not None and not woken:
+                timers.delete_event_time_timer(before)
 
-    def _outcome(self, outcome: Outcome, id: str) -> Iterator[Any]:
-        if isinstance(outcome, Send):
-            yield Row(outcome.lane or "", outcome.item)
-        elif isinstance(outcome, Refuse):
-            yield self._letter(Stage.JOIN, outcome.reason, outcome.detail, id, outcome.origin)
-        else:
-            self._counts[outcome] += 1
+    def _told(self, outcomes: list[Outcome], id: str) -> list[Any]:
+        """What goes out of these; counts go to the gauges."""
+        told: list[Any] = []
+        for outcome in outcomes:
+            if isinstance(outcome, Send):
+                told.append(Row(outcome.lane or "", outcome.item))
+            elif isinstance(outcome, Refuse):
+                letter = self._letter(
+                    Stage.JOIN, outcome.reason, outcome.detail, id, outcome.origin
+                )
+                told.append(letter)
+            else:
+                self._counts[outcome] += 1
+        return told
 
     def _letter(
         self, stage: Stage, reason: Reason, detail: str, id: str | None, origin: Origin
@@ -171,17 +182,19 @@ class OrderedLabelJoin(LabelJoin):
     transactions.
     """
 
+    _only_timers = False
+
     def open(self, runtime_context: RuntimeContext) -> None:
         super().open(runtime_context)
         self._early = runtime_context.get_state(names.EARLY)
 
-    def _arrived(self, event: Event, origin: Origin, ctx: Any) -> Iterator[Any]:
+    def _arrived(self, event: Event, origin: Origin, ctx: Any) -> Iterable[Any]:
         early = self._early.value() or []
         rank = RANK_LABEL if event.features is None else RANK_FEATURES
         early.append((event.ts, rank, origin.raw, *origin[:2], tuple(event)))
         self._early.update(early)
         ctx.timer_service().register_event_time_timer(event.ts)
-        return iter(())
+        return ()
 
     def _on_event_time(self, timestamp: int, ctx: Any) -> Iterator[Any]:
         id = ctx.get_current_key()
@@ -202,12 +215,13 @@ class OrderedLabelJoin(LabelJoin):
         steps.append((RANK_FEATURES, out))
         self._keep(before, held, ctx, woken=True)
         for rank, outcomes in steps:
-            for index, outcome in enumerate(outcomes):
-                if isinstance(outcome, Send):
-                    order = (timestamp, rank, id, index)
-                    yield Row(outcome.lane or "", (*order, outcome.item))
-                else:
-                    yield from self._outcome(outcome, id)
+            ordered = [
+                outcome._replace(item=(timestamp, rank, id, index, outcome.item))
+                if isinstance(outcome, Send)
+                else outcome
+                for index, outcome in enumerate(outcomes)
+            ]
+            yield from self._told(ordered, id)
 
     def _due(self, now: int) -> tuple[list[tuple[Event, Origin]], list[tuple[Event, Origin]]]:
         """Labels and features whose time has come, each ordered by their bytes."""

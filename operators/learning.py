@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, Protocol, cast
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from events.decode import decode_features, input_digest
+from events.features import decode_features, input_digest
 from events.letters import dead_letter
 from events.messages import Evaluation, Label, Prediction, Source
 from events.reasons import Reason, Stage

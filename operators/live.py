@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from events.decode import decode_features
+from events.features import decode_features
 from events.messages import Label
 from models import tasks
 from models.purity import Purity, names_in

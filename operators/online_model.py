@@ -8,6 +8,7 @@ from typing import Any
 from pyflink.datastream import KeyedProcessFunction, OutputTag, RuntimeContext
 
 from events.reasons import Reason
+from operators.collecting import spare_what_is_loaded
 from operators.gauges import Gauges
 from operators.learning import Lane, Out, Output, Stats
 from operators.live import Deployment
@@ -138,6 +139,7 @@ class OnlineModel(KeyedProcessFunction):
             },
         }
         self._gauges = Gauges(runtime_context, numbers)
+        spare_what_is_loaded()
 
     def _check_environment(self) -> None:
         """A task manager keeps the libraries that it has imported, whatever is installed since."""

@@ -45,23 +45,28 @@ class SnapshotSettings(Struct, frozen=True):
     overhead : float
         Share of the time spent learning that snapshots may take.
     max_replay_ms : int
-        A replay is kept below this, whatever `overhead` says.
+        A replay is kept below this, whatever `overhead` says: so recovery takes seconds.
     max_entries : int
         The log never has more entries than this.
     """
 
     every: int | None = None
     overhead: float = 0.02
-    max_replay_ms: int = 5_000
+    max_replay_ms: int = 8_000
     max_entries: int = 100_000
 
 
 class SnapshotPolicy:
-    """Decides after each entry of one model; costs are in nanoseconds, as measured."""
+    """Decides after each entry of one model; costs are in nanoseconds, as measured.
+
+    A model that grows makes longer and longer pauses. The next one is expected to be longer than the
+    last by as much, for each second of learning, as that was longer than the one before it.
+    """
 
     def __init__(self, settings: SnapshotSettings) -> None:
         self._settings = settings
         self._pause_ns = 0
+        self._growth = 0.0
         self._replay_ns = 0
         self.entries = 0
 
@@ -72,14 +77,17 @@ class SnapshotPolicy:
         settings = self._settings
         if settings.every is not None:
             return self.entries >= settings.every
+        pause_ns = self._pause_ns + self._growth * self._replay_ns
         return (
-            self._replay_ns * settings.overhead >= self._pause_ns
+            self._replay_ns * settings.overhead >= pause_ns
             or self._replay_ns >= settings.max_replay_ms * 1_000_000
             or self.entries >= settings.max_entries
         )
 
     def taken(self, pause_ns: int) -> None:
         """A snapshot was taken and held the stream up for `pause_ns`."""
+        longer_ns = max(pause_ns - self._pause_ns, 0)
+        self._growth = longer_ns / self._replay_ns if self._replay_ns else 0.0
         self._pause_ns = pause_ns
         self.replayed()
 

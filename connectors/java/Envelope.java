@@ -93,7 +93,9 @@ public final class Envelope implements Serializable {
             byte[] raw,
             int from,
             int to) {
-        byte[] pickle = Pickled.write(verdict, ts, input, place, number, raw, from, to);
+        // Without it Python would have to ask Flink for the key of each record.
+        byte[] routed = id == null ? null : id.getBytes(StandardCharsets.UTF_8);
+        byte[] pickle = Pickled.write(verdict, ts, input, place, number, raw, from, to, routed);
         Row row = new Row(2);
         row.setField(0, id != null ? id : scattered(place, number, raw, from, to));
         row.setField(1, pickle);

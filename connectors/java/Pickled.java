@@ -4,7 +4,7 @@ import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
 
 /**
- * The pickle of (verdict, ts, input, position, raw), written and read by hand.
+ * The pickle of (verdict, ts, input, position, raw, id), written and read by hand.
  *
  * <p>Python's unpickler is the only decoder that stands between a record's bytes and the join, so
  * the bytes arrive as they were. Verdict and time have fixed widths: what Java reads again, it
@@ -33,6 +33,7 @@ final class Pickled {
      * @param place UTF-8 of the position up to `number`
      * @param number the line or the offset, not negative
      * @param raw holds the record's bytes from `from` to `to`; null for a record without a value
+     * @param id UTF-8 of the record's id; null for a record without one
      */
     static byte[] write(
             int verdict,
@@ -42,10 +43,12 @@ final class Pickled {
             long number,
             byte[] raw,
             int from,
-            int to) {
+            int to,
+            byte[] id) {
         int digits = digits(number);
         int size = INPUT_AT + LENGTH_SIZE + input.length + LENGTH_SIZE + place.length + digits
-                + (raw == null ? 1 : LENGTH_SIZE + to - from) + 2;
+                + (raw == null ? 1 : LENGTH_SIZE + to - from)
+                + (id == null ? 1 : LENGTH_SIZE + id.length) + 2;
         byte[] out = new byte[size];
         out[0] = (byte) 0x80;
         out[1] = 3;
@@ -73,6 +76,13 @@ final class Pickled {
             at = head(out, at, 'B', to - from);
             System.arraycopy(raw, from, out, at, to - from);
             at += to - from;
+        }
+        if (id == null) {
+            out[at++] = 'N';
+        } else {
+            at = head(out, at, 'X', id.length);
+            System.arraycopy(id, 0, out, at, id.length);
+            at += id.length;
         }
         out[at++] = 't';
         out[at] = '.';

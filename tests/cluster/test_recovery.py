@@ -42,7 +42,7 @@ def test_a_job_whose_task_manager_is_killed_six_times_writes_what_it_would_have(
     feeding = Feeding(job, events, rng)
     feeding.until(100)
     job_id = job.submit()
-    for kills, point in enumerate(points, 1):
+    for point in points:
         feeding.until(point + rng.randrange(1, 50))
         wait_until(
             lambda point=point: len(job.begun()) >= point,
@@ -58,9 +58,10 @@ def test_a_job_whose_task_manager_is_killed_six_times_writes_what_it_would_have(
                 timeout_s=PATIENCE_S,
                 every_s=0,
             )
+        restarts = job.rest.restarts(job_id)
         cluster.kill_task_manager(1)
         cluster.start_task_manager(1)
-        job.wait_until_restarted(kills)
+        job.wait_until_restarted(after=restarts)
         if point == in_checkpoint:
             assert begun & checkpoints(job, "FAILED")
     feeding.rest()
@@ -105,6 +106,36 @@ def test_a_job_goes_on_after_its_job_manager_was_lost(cluster, tmp_path, riverru
     assert riverrun(*going_on).code == 0
     got, _ = job.finish()
     assert_same(got, job.expected())
+
+
+def test_process_mode_survives_a_kill_and_goes_on_from_a_savepoint(cluster, tmp_path):
+    events = with_bad_records(phishing(300), random.Random(SEED))
+    print(f"RIVERRUN_SEED={SEED}")
+    job = Streaming(
+        cluster,
+        tmp_path,
+        [classifier(), classifier("subspaces", SUBSPACES)],
+        job={"execution": "process", "checkpoint_interval": "500ms"},
+    )
+    job.feed(events[:200])
+    job_id = job.submit()
+    job.wait_for(100)
+    job.feed(events[200:300])
+    cluster.kill_task_manager(1)
+    cluster.start_task_manager(1)
+    job.wait_until_restarted(after=0)
+    assert job.rest.checkpoints(job_id)["counts"]["restored"] > 0
+    job.feed(events[300:400])
+    job.wait_for(300)
+
+    savepoint = job.stop()
+    job.feed(events[400:])
+    job.submit(savepoint=savepoint)
+    got, _ = job.finish()
+    assert_same(got, job.expected())
+    assert_once(got)
+    assert len(got["predictions"]) == 2 * 300
+    assert len(got["dead_letters"]) == 10
 
 
 def checkpoints(job: Streaming, status: str, age_ms: int = 0) -> set[int]:

@@ -4,7 +4,7 @@ import pickle
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
 
@@ -22,6 +22,13 @@ class Record(NamedTuple):
     input: str
     position: str
     raw: bytes | None
+
+    @classmethod
+    def of(cls, key: str, value: bytes) -> Self:
+        """The record of a row; the id in its value is its key, unless it has none."""
+        *fields, id = pickle.loads(value)
+        assert id == (None if key.startswith("\0") else key)
+        return cls(key, *fields)
 
 
 def source(env: StreamExecutionEnvironment, path: Path, **settings: Any) -> DataStream:
@@ -46,7 +53,7 @@ def collected(stream: DataStream) -> Iterator[Record]:
     """Run the job and give the stream's rows; it ends when the job does."""
     with stream.execute_and_collect() as rows:
         for key, value in rows:
-            yield Record(key, *pickle.loads(bytes(value)))
+            yield Record.of(key, bytes(value))
 
 
 def scattered(raw: bytes) -> str:

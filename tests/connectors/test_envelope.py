@@ -1,7 +1,6 @@
 """Keys, times and verdicts of records, taken in Java; the oracle is Python's own JSON decoder."""
 
 import json
-import pickle
 import time
 from collections.abc import Callable
 from typing import Any
@@ -30,7 +29,7 @@ def envelope(flink: None) -> Callable[..., Record]:
     ) -> Record:
         java = java_code.new("Envelope", "features", min_ts, HOUR_MS, limit, keep)
         row = java.row(b"topic-0-", number, raw, 0, len(raw or b""))
-        return Record(row.getField(0), *pickle.loads(row.getField(1)))
+        return Record.of(row.getField(0), row.getField(1))
 
     return wrap
 

@@ -26,8 +26,9 @@ class Count(KeyedProcessFunction):
         self._count = runtime_context.get_state(ValueStateDescriptor("count", PICKLED))
 
     def process_element(self, value: Any, ctx: Any) -> Iterator[Row]:
-        verdict, _, name, position, _ = value
+        verdict, _, name, position, _, id = value
         assert (verdict, name, position.rpartition(":")[0][-3:]) == (0, "features", "/in")
+        assert id == ctx.get_current_key()
         self._count.update((self._count.value() or 0) + 1)
         ctx.timer_service().register_event_time_timer(10_000)
         return iter(())
@@ -44,9 +45,10 @@ class Collect(KeyedProcessFunction):
         yield ctx.get_current_key(), *value
 
 
+@pytest.mark.parametrize("in_place", [False, True])
 @pytest.mark.parametrize("mode", ["thread", "process"])
 def test_state_and_timers_are_by_the_key_of_the_row(
-    flink_env: Callable[..., Any], tmp_path: Path, mode: str
+    flink_env: Callable[..., Any], tmp_path: Path, mode: str, in_place: bool
 ) -> None:
     expected = Counter({id: count for count, id in enumerate(IDS, 1)})
     lines = [f'{{"id":"{id}","ts":{i}}}' for i, id in enumerate(expected.elements())]
@@ -58,12 +60,13 @@ def test_state_and_timers_are_by_the_key_of_the_row(
         "execution.checkpointing.dir": checkpoints.as_uri(),
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
     }
-    env = flink_env(parallelism=2, mode=mode, settings=settings)
+    env = flink_env(parallelism=1 if in_place else 2, mode=mode, settings=settings)
     rows = source(env, tmp_path / "in", parallelism=1)
     counted = keying.key_rows(rows, TEXT, PICKLED).process(
         Count(), output_type=Types.ROW([TEXT, PICKLED])
     )
-    collected = keying.key_rows(counted, TEXT, PICKLED).process(Collect())
+    keyed = keying.key_rows(counted, TEXT, PICKLED, in_place=in_place)
+    collected = keyed.process(Collect())
     with collected.execute_and_collect() as found:
         seen = {id: (parity, count) for parity, id, count in found}
     assert seen == {

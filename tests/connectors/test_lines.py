@@ -75,7 +75,7 @@ def read(flink: None, tmp_path_factory: pytest.TempPathFactory) -> Reader:
             while (batch := reader.readBatch()) is not None:
                 while (record := batch.next()) is not None:
                     pickled = record.getRecord().getField(1)
-                    verdict, _, _, position, raw = pickle.loads(pickled)
+                    verdict, _, _, position, raw, _ = pickle.loads(pickled)
                     file, _, number = position.rpartition(":")
                     assert file == str(path)
                     line = Line(int(number), verdict == TOO_LARGE, raw)

@@ -13,13 +13,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from events.decode import (
-    Decoder,
-    dead_letter_raw,
-    decode_features,
-    encode_features,
-    input_digest,
-)
+from events.decode import Decoder, dead_letter_raw
+from events.features import decode_features, encode_features, input_digest
 from events.limits import Limits, Schema
 from events.messages import Event, Rejected
 from events.reasons import Reason

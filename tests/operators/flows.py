@@ -5,7 +5,8 @@ import random
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from events.decode import Decoder, encode_features
+from events.decode import Decoder
+from events.features import encode_features
 from events.limits import Limits, TimeRange
 from models.purity import Purity
 from operators import items

@@ -50,8 +50,8 @@ def test_a_fixed_number_of_entries_whatever_they_cost(every: int) -> None:
         # A pause of 2 ms is 2 % of 100 ms of learning.
         (SnapshotSettings(), 2 * MS, 1 * MS, 100),
         (SnapshotSettings(overhead=0.5), 2 * MS, 1 * MS, 4),
-        # The pause of an ARF, 240 ms, would be 2 % of 12 s; a replay may take 5 s.
-        (SnapshotSettings(), 240 * MS, 10 * MS, 500),
+        # The pause of an ARF, 240 ms, would be 2 % of 12 s; a replay may take 8 s.
+        (SnapshotSettings(), 240 * MS, 10 * MS, 800),
         (SnapshotSettings(max_replay_ms=100), 240 * MS, 10 * MS, 10),
         # A linear model: a thousand entries a millisecond, but never more than so many.
         (SnapshotSettings(max_entries=300), 1 * MS, 1000, 300),
@@ -73,6 +73,19 @@ def test_a_replay_begins_the_count_anew_and_keeps_what_a_pause_costs() -> None:
     policy.replayed()
     assert policy.entries == 0
     assert [policy.entry(MS) for _ in range(4)] == [False, False, False, True]
+
+
+def test_the_pause_of_a_growing_model_is_expected_to_grow() -> None:
+    policy = SnapshotPolicy(SnapshotSettings(overhead=0.02))
+    policy.taken(1 * MS)
+    for _ in range(100):
+        policy.entry(1 * MS)
+    # 1 ms longer after 100 ms: the next one is expected at 2 ms and 1 % of the time since.
+    policy.taken(2 * MS)
+    assert next(n for n in range(1, 1000) if policy.entry(1 * MS)) == 200
+    # No longer growing: 2 % of 100 ms again.
+    policy.taken(2 * MS)
+    assert next(n for n in range(1, 1000) if policy.entry(1 * MS)) == 100
 
 
 @given(st.lists(st.integers(0, 50 * MS), min_size=300, max_size=300), st.integers(0, 100 * MS))
