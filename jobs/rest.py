@@ -142,9 +142,20 @@ class Rest:
         return None if newest is None else root_cause(newest["stacktrace"])
 
     def restarts(self, job_id: str) -> int:
-        """How often a job was restarted since it was submitted to this job manager."""
-        metrics: Any = self._call("GET", f"/jobs/{job_id}/metrics?get=numRestarts")
-        return int(float(metrics[0]["value"])) if metrics else 0
+        """How often a job was restarted since it was submitted to this job manager.
+
+        By the attempts of its tasks. The metric `numRestarts` is fetched only now and then, and stays
+        old for a minute and more where a task manager that died is still asked for its metrics.
+        """
+        vertices = (vertex["id"] for vertex in self.job(job_id)["vertices"])
+        return max(
+            (
+                task["attempt"]
+                for vertex in vertices
+                for task in self._call("GET", f"/jobs/{job_id}/vertices/{vertex}")["subtasks"]
+            ),
+            default=0,
+        )
 
     def metrics(
         self, job_id: str, names: Iterable[str], aggregation: Aggregation = "sum"
