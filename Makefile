@@ -44,12 +44,16 @@ $(STAMP): requirements.lock pyproject.toml | $(UV)
 		echo "Python's venv module does not work here (on Debian: apt install python3.11-venv)" >&2; exit 1; }
 	@.tools/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.7,<1'
 
+.PHONY: connectors
+connectors: $(STAMP) ## fetch Flink's Kafka connector, and a Kafka broker for trying things
+	$(BIN)/python -m connectors.jars
+
 .PHONY: run
 run: $(STAMP) ## the demo: a Flink job learns from delayed labels and agrees with plain River
 	@$(BIN)/riverrun demo
 
 .PHONY: test
-test: $(STAMP) ## every test, those on real clusters included; ARGS="-k join" narrows it
+test: connectors ## every test, those on real clusters included; ARGS="-k join" narrows it
 	$(PYTEST)
 
 .PHONY: test-fast

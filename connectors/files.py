@@ -16,6 +16,7 @@ from pyflink.datastream.connectors.file_system import (
 from pyflink.java_gateway import get_gateway
 
 from connectors import java_code
+from connectors.reading import Reading
 
 SUFFIX = ".jsonl"
 _PART = re.compile(r"(?P<writer>.+)-(?P<number>\d+)" + re.escape(SUFFIX))
@@ -27,14 +28,8 @@ def file_source(
     input_name: str,
     path: str | Path,
     watch: bool,
-    min_ts: int,
-    max_future_ms: int,
-    record_limit: int,
-    raw_keep: int,
-    max_out_of_orderness_ms: int,
-    idle_timeout_ms: int | None,
+    reading: Reading,
     hold_until_last_file: bool,
-    punctuated: bool,
     uid: str,
     parallelism: int | None = None,
     watch_interval_ms: int = 1000,
@@ -53,23 +48,14 @@ def file_source(
         `features`, `labels` or `control`: it stands in every record.
     path
         A local path, or a URI of a file system that Flink knows.
+    reading
+        A file moves the watermark with its first record, punctuated or not.
     watch
         Read files that are put into the folder later too, and never end. A file must appear whole
         (written elsewhere, then renamed): what is appended to it later is not read.
-    min_ts, max_future_ms
-        Which times are in range, ms: from `min_ts` since the epoch to `max_future_ms` from now.
-    record_limit, raw_keep
-        Most bytes of a record, and how many are kept of a larger one.
-    max_out_of_orderness_ms
-        How far each file's watermark trails the highest time read from it.
-    idle_timeout_ms
-        After how long a file that yields nothing holds back no watermark; None for never.
     hold_until_last_file
         No watermark until the folder's last file is being read, so that none passes what the files
         behind hold. Means nothing for a folder that is watched: it has no last file.
-    punctuated
-        whether the watermark moves with each record instead of every 200 ms. A file moves it in any
-        case, with its first record.
     uid
         What a savepoint finds the source's state by.
     parallelism
@@ -90,11 +76,10 @@ def file_source(
     if watch and not files.getFileStatus(located).isDir():
         raise NotADirectoryError(f"{input_name}: only a folder can be watched, {path} is a file")
 
-    envelope = java_code.new("Envelope", input_name, min_ts, max_future_ms, record_limit, raw_keep)
     paths = get_gateway().new_array(jvm.org.apache.flink.core.fs.Path, 1)
     paths[0] = located
     builder = jvm.org.apache.flink.connector.file.src.FileSource.forBulkFileFormat(
-        java_code.new("Lines", envelope), paths
+        java_code.new("Lines", reading.envelope(input_name)), paths
     ).setSplitAssigner(java_code.new("NameOrder"))
     if watch:
         builder = builder.monitorContinuously(jvm.java.time.Duration.ofMillis(watch_interval_ms))
@@ -104,12 +89,8 @@ def file_source(
         if hold_until_last_file and not watch
         else None
     )
-    times = java_code.new("EventTime", max_out_of_orderness_ms, punctuated, held_until)
-    if idle_timeout_ms is not None:
-        times = times.withIdleness(jvm.java.time.Duration.ofMillis(idle_timeout_ms))
-
     stream = env._j_stream_execution_environment.fromSource(
-        builder.build(), times, f"{input_name}: file"
+        builder.build(), reading.times(held_until), f"{input_name}: file"
     )
     if parallelism is not None:
         stream.setParallelism(parallelism)

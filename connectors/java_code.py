@@ -7,6 +7,7 @@ import hashlib
 import os
 import tempfile
 import zipfile
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -14,49 +15,97 @@ from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.java_gateway import get_gateway
 from pyflink.util.java_utils import load_java_class
 
+from connectors import jars
 from connectors.cache import cache_folder
 
 _SOURCES = Path(__file__).parent / "java"
 _PACKAGE = "riverrun/connectors"
+# Written against Kafka's client: a jar of its own, for jobs that use it.
+KAFKA = "kafka"
 _FLINK_PYTHON = "org.apache.flink.streaming.api.typeinfo.python.PickledByteArrayTypeInfo"
 # A zip file's earliest date: the same sources give the same jar, byte for byte.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-def attach(env: StreamExecutionEnvironment) -> None:
-    """Ship the classes with the job and make them known to this process's JVM."""
-    env.add_jars(jar(get_gateway()).as_uri())
+def attach(env: StreamExecutionEnvironment, *, kafka: bool = False) -> None:
+    """Ship the classes with the job and make them known to this process's JVM.
+
+    Parameters
+    ----------
+    kafka
+        With Flink's Kafka connector and the classes that use it.
+
+    Raises
+    ------
+    MissingJars
+        The Kafka connector has not been fetched.
+    """
+    gateway = get_gateway()
+    attached = [jar(gateway)]
+    if kafka:
+        attached += [*jars.find(jars.CONNECTOR), kafka_jar(gateway)]
+    env.add_jars(*(path.as_uri() for path in attached))
 
 
 def new(class_name: str, *args: Any) -> Any:
-    """An object of one of the classes, after `attach` in the same thread."""
-    return getattr(get_gateway().jvm.riverrun.connectors, class_name)(*args)
+    """An object of one of the classes, `Envelope` or `kafka.Records`, after `attach` in the same thread."""
+    named = reduce(getattr, class_name.split("."), get_gateway().jvm.riverrun.connectors)
+    return named(*args)
 
 
 def jar(gateway: Any) -> Path:
-    """The jar of all classes; compiled where the cache has none of these sources and this Flink.
+    """The jar of all classes but Kafka's; compiled where the cache has none of these sources and
+    this Flink.
 
     Raises
     ------
     OSError
         The cache folder cannot be written.
     """
-    sources = {path.name: path.read_text("utf-8") for path in sorted(_SOURCES.glob("*.java"))}
+    return _jar(gateway, "", [])
+
+
+def kafka_jar(gateway: Any) -> Path:
+    """The jar of the classes that use Kafka's client, which need those of `jar`.
+
+    Raises
+    ------
+    MissingJars
+        The Kafka connector has not been fetched.
+    OSError
+        The cache folder cannot be written.
+    """
+    return _jar(gateway, KAFKA, [*jars.find(jars.CONNECTOR), jar(gateway)])
+
+
+def _jar(gateway: Any, folder: str, against: list[Path]) -> Path:
+    """The jar of the sources in a folder, compiled against Flink and these jars."""
+    sources = {
+        f"{_PACKAGE}/{path.relative_to(_SOURCES).as_posix()}": path.read_text("utf-8")
+        for path in sorted((_SOURCES / folder).glob("*.java"))
+    }
     flink = gateway.jvm.org.apache.flink.runtime.util.EnvironmentInformation.getVersion()
-    content = hashlib.sha256(repr((flink, sources)).encode()).hexdigest()
-    made = cache_folder() / f"riverrun-connectors-{content[:16]}.jar"
+    names = [path.name for path in against]
+    content = hashlib.sha256(repr((flink, names, sources)).encode()).hexdigest()
+    name = "-".join(filter(None, ["riverrun-connectors", folder, content[:16]]))
+    made = cache_folder() / f"{name}.jar"
     if not made.exists():
-        _write(made, _compiled(gateway, sources))
+        _write(made, _compiled(gateway, sources, against))
     return made
 
 
-def _compiled(gateway: Any, sources: dict[str, str]) -> dict[str, bytes]:
+def _compiled(gateway: Any, sources: dict[str, str], against: list[Path]) -> dict[str, bytes]:
     """Class files by their path in the jar."""
     jvm = gateway.jvm
     janino, commons = jvm.org.codehaus.janino, jvm.org.codehaus.commons.compiler.util.resource
     # The loader of the jars that the sources are written against. The thread's own may hold these
     # classes already, and Janino would take them for what the sources speak of.
     loader = load_java_class(_FLINK_PYTHON).getClassLoader()
+    if against:
+        urls = gateway.new_array(jvm.java.net.URL, len(against))
+        for place, path in enumerate(against):
+            urls[place] = jvm.java.net.URL(path.as_uri())
+        loader = jvm.java.net.URLClassLoader(urls, loader)
     compiler = janino.Compiler()
     compiler.setIClassLoader(janino.ClassLoaderIClassLoader(loader))
     # Java 8 class files run on every Java that Flink does.
@@ -67,8 +116,8 @@ def _compiled(gateway: Any, sources: dict[str, str]) -> dict[str, bytes]:
     classes = jvm.java.util.HashMap()
     compiler.setClassFileCreator(commons.MapResourceCreator(classes))
     units = gateway.new_array(commons.Resource, len(sources))
-    for place, (name, text) in enumerate(sources.items()):
-        units[place] = commons.StringResource(f"{_PACKAGE}/{name}", text)
+    for place, (path, text) in enumerate(sources.items()):
+        units[place] = commons.StringResource(path, text)
     compiler.compile(units)
     return {path: bytes(classes[path]) for path in sorted(classes)}
 

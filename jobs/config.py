@@ -67,7 +67,9 @@ del _HOMES["name"]
 # Where `${NAME}` is filled in: paths when the file is read, as they are no secrets; what goes to a
 # Kafka client when that client is made.
 _PATHS: Final = frozenset({"path", "checkpoint_dir", "signing_key_file", "artifact"})
-_FILLED_IN_LATER: Final = frozenset({"topic", "topic_pattern", "bootstrap_servers", "properties"})
+_FILLED_IN_LATER: Final = frozenset(
+    {"topic", "topics", "topic_pattern", "bootstrap_servers", "properties"}
+)
 
 _STATE_FOLDER: Final = "riverrun-state"
 _RETENTION_BEYOND_TIMEOUT: Final = parse_duration("1d")

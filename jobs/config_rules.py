@@ -24,6 +24,17 @@ from jobs.settings import (
 from models import specs, tasks
 
 _TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_WHICH_TOPICS: Final = ("topic", "topics", "topic_pattern")
+_NOT_FOR_USERS: Final = {
+    "bootstrap.servers": "it has a key of its own, bootstrap_servers",
+    "auto.offset.reset": "it has a key of its own, start",
+    "enable.auto.commit": "offsets are committed with checkpoints",
+    "transactional.id": "it is made of the names of job and output",
+    **dict.fromkeys(
+        ("key.serializer", "value.serializer", "key.deserializer", "value.deserializer"),
+        "records are bytes",
+    ),
+}
 _SERVER: Final = re.compile(r"\S*[^\s:,]:[0-9]{1,5}")
 
 JOIN: Final = Place("[join]")
@@ -165,23 +176,28 @@ def _kafka(config: Config, mistakes: Mistakes, environ: Mapping[str, str]) -> No
             continue
         place = Place(f"[{name}]")
         _servers(source.bootstrap_servers, place, mistakes, environ)
-        if not mistakes.none_at(place / "topic", place / "topic_pattern"):
+        _properties(source.properties, place, mistakes)
+        keys = [key for key in _WHICH_TOPICS if getattr(source, key)]
+        if not mistakes.none_at(*(place / key for key in _WHICH_TOPICS)):
             continue
-        if (source.topic is None) == (source.topic_pattern is None):
-            given = "is missing" if source.topic is None else "stands beside topic_pattern"
-            mistakes.add(place / "topic", f"{given}; one of topic and topic_pattern is expected")
-        elif source.topic is not None and _topic(source.topic, place, mistakes, environ):
-            other = read.setdefault((source.topic, source.bootstrap_servers), place)
+        if len(keys) != 1:
+            given = f"stands beside {' and '.join(keys[1:])}" if keys else "is missing"
+            expected = "one of topic, topics and topic_pattern is expected"
+            mistakes.add(place / (keys[0] if keys else "topic"), f"{given}; {expected}")
+            continue
+        for topic in source.named_topics:
+            if not _topic(topic, place / keys[0], mistakes, environ):
+                continue
+            other = read.setdefault((topic, source.bootstrap_servers), place)
             if other is not place:
-                problem = (
-                    f"is {shown(source.topic)}, which is read by {other}, otherwise configured"
-                )
-                mistakes.add(place / "topic", problem)
+                problem = f"is {shown(topic)}, which is read by {other}, otherwise configured"
+                mistakes.add(place / keys[0], problem)
     for place, sink in _sinks(config):
         if not isinstance(sink, KafkaSink):
             continue
         _servers(sink.bootstrap_servers, place, mistakes, environ)
-        if _topic(sink.topic, place, mistakes, environ) and (
+        _properties(sink.properties, place, mistakes)
+        if _topic(sink.topic, place / "topic", mistakes, environ) and (
             (sink.topic, sink.bootstrap_servers) in read
         ):
             problem = f"is {shown(sink.topic)}, which is an input: the job would read what it wrote"
@@ -200,7 +216,6 @@ def _servers(
 
 
 def _topic(topic: str | None, place: Place, mistakes: Mistakes, environ: Mapping[str, str]) -> bool:
-    place /= "topic"
     if topic is None or not mistakes.none_at(place):
         return False
     if _TOPIC.fullmatch(secret_values.resolve(topic, environ)):
@@ -208,6 +223,13 @@ def _topic(topic: str | None, place: Place, mistakes: Mistakes, environ: Mapping
     expected = "up to 249 letters, digits and . _ - are expected"
     mistakes.add(place, f"is {shown(topic)}; {expected}")
     return False
+
+
+def _properties(properties: Mapping[str, str] | None, place: Place, mistakes: Mistakes) -> None:
+    """Settings of the client that this project makes itself, or has keys of its own for."""
+    for name in properties or {}:
+        if name in _NOT_FOR_USERS:
+            mistakes.add(place / "properties" / name, f"cannot be set; {_NOT_FOR_USERS[name]}")
 
 
 # Models

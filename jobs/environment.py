@@ -18,6 +18,7 @@ from typing import Any
 
 from pyflink import pyflink_gateway_server
 
+from connectors import jars
 from connectors.cache import cache_folder
 from jobs.errors import Failure
 
@@ -142,7 +143,8 @@ def conf_folder() -> Path:
 
 def connector_jars() -> Path:
     """The folder whose jars every Flink process loads besides the wheel's."""
-    return _cache_folder() / "jars"
+    _cache_folder()
+    return jars.folder(jars.CONNECTOR)
 
 
 def local_configuration() -> Any:

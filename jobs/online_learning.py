@@ -13,12 +13,13 @@ from typing import Any
 from pyflink.common import Configuration, Types
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
 
-from connectors import files, java_code, keying
-from jobs import shipping
+from connectors import files, java_code, kafka, keying
+from connectors.reading import Reading
+from jobs import kafka_clients, shipping
 from jobs.config import load_config
 from jobs.deployments import deployments
-from jobs.reading_files import file_inputs
-from jobs.settings import MAX_PARALLELISM, Config
+from jobs.kafka_checks import require_ready
+from jobs.settings import MAX_PARALLELISM, Config, FileInput, FileSink, Input
 from jobs.starting import require_built, uri
 from jobs.submitting import PARAMETER, published_models
 from operators.label_join import LabelJoin, OrderedLabelJoin
@@ -85,25 +86,17 @@ def _events(env: StreamExecutionEnvironment, config: Config) -> DataStream:
     ordered = config.job.ordering == "event_time"
     # Where timers decide an outcome, it must not depend on when a watermark came by.
     timed = ordered or config.join.on_timeout == "assume"
-    streams = [
-        files.file_source(
-            env,
-            input_name=name,
-            path=source.path,
-            watch=source.watch,
-            min_ts=config.events.min_ts,
-            max_future_ms=config.events.max_future_ms,
-            record_limit=config.limits.record_bytes,
-            # A character that Java cuts in two is not taken for bytes that are not UTF-8.
-            raw_keep=config.limits.raw_bytes + 4,
-            max_out_of_orderness_ms=config.events.max_out_of_orderness_ms,
-            idle_timeout_ms=config.events.idle_timeout_ms,
-            hold_until_last_file=ordered,
-            punctuated=timed,
-            uid=Uid.source(name),
-        )
-        for name, source in file_inputs(config)
-    ]
+    reading = Reading(
+        min_ts=config.events.min_ts,
+        max_future_ms=config.events.max_future_ms,
+        record_limit=config.limits.record_bytes,
+        # A character that Java cuts in two is not taken for bytes that are not UTF-8.
+        raw_keep=config.limits.raw_bytes + 4,
+        max_out_of_orderness_ms=config.events.max_out_of_orderness_ms,
+        idle_timeout_ms=config.events.idle_timeout_ms,
+        punctuated=timed,
+    )
+    streams = [_source(env, config, name, source, reading) for name, source in config.inputs()]
     events = streams[0].union(*streams[1:]) if len(streams) > 1 else streams[0]
     if not timed:
         return events
@@ -111,16 +104,60 @@ def _events(env: StreamExecutionEnvironment, config: Config) -> DataStream:
     return clocked.name("Clock").uid(Uid.CLOCK)
 
 
+def _source(
+    env: StreamExecutionEnvironment, config: Config, name: str, source: Input, reading: Reading
+) -> DataStream:
+    uid = Uid.source(name, source.connector)
+    if isinstance(source, FileInput):
+        return files.file_source(
+            env,
+            input_name=name,
+            path=source.path,
+            watch=source.watch,
+            reading=reading,
+            hold_until_last_file=config.job.ordering == "event_time",
+            uid=uid,
+        )
+    return kafka.kafka_source(
+        env,
+        input_name=name,
+        topics=kafka_clients.topics(source),
+        pattern=kafka_clients.pattern(source),
+        servers=kafka_clients.servers(source),
+        group=kafka_clients.group(config, source),
+        properties=kafka_clients.source_properties(source),
+        start=source.start,
+        stop=None if source.stop == "never" else source.stop,
+        reading=reading,
+        uid=uid,
+    )
+
+
 def _sink(config: Config, output: str, stream: DataStream) -> None:
-    for place, sink in enumerate(getattr(config, output)):
-        files.file_sink(
+    for place, sink in enumerate(config.sinks(output)):
+        uid = Uid.sink(output, sink.connector, place)
+        name = output.replace("_", " ")
+        if isinstance(sink, FileSink):
+            files.file_sink(
+                stream,
+                path=sink.path,
+                prefix="part",
+                uid=uid,
+                name=name,
+                roll_interval_ms=sink.roll_interval_ms,
+                roll_size_bytes=sink.roll_size_mb << 20,
+            )
+            continue
+        kafka.kafka_sink(
             stream,
-            path=sink.path,
-            prefix="part",
-            uid=Uid.sink(output, place),
-            name=output.replace("_", " "),
-            roll_interval_ms=sink.roll_interval_ms,
-            roll_size_bytes=sink.roll_size_mb << 20,
+            topic=kafka_clients.topic(sink),
+            servers=kafka_clients.servers(sink),
+            properties=kafka_clients.sink_properties(config, sink),
+            delivery=sink.delivery,
+            transactional_id_prefix=kafka_clients.transactional_id(config, output, place),
+            by_chain=output == "learn_log",
+            uid=uid,
+            name=name,
         )
 
 
@@ -140,7 +177,7 @@ def flink_environment(
     for key, value in {**_settings(config), **(settings or {})}.items():
         flink.set_string(key, value)
     env = StreamExecutionEnvironment.get_execution_environment(flink)
-    java_code.attach(env)
+    java_code.attach(env, kafka=kafka_clients.used(config))
     env.set_parallelism(config.job.parallelism)
     env.set_max_parallelism(MAX_PARALLELISM)
     env.get_config().set_global_job_parameters({PARAMETER: published_models(config.models)})
@@ -203,6 +240,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--config", required=True, help="the job's TOML file")
     arguments = parser.parse_args(argv)
     job = OnlineLearning(arguments.config)
+    require_ready(job.config)
     env = flink_environment(job.config)
     job.build(env)
     env.execute(job.config.job.name)

@@ -62,8 +62,19 @@ def records(config: Config) -> Iterator[Record]:
 
 
 def file_inputs(config: Config) -> list[tuple[str, FileInput]]:
-    """The inputs that are files, by name."""
-    return [(name, source) for name, source in config.inputs() if isinstance(source, FileInput)]
+    """The inputs, by name, each of which is to be files.
+
+    Raises
+    ------
+    Failure
+        One is not.
+    """
+    found = []
+    for name, source in config.inputs():
+        if not isinstance(source, FileInput):
+            raise Failure(f'[{name}] connector is "{source.connector}": this reads files only')
+        found.append((name, source))
+    return found
 
 
 def _input(name: str, source: FileInput) -> Iterator[Record]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from jobs import environment
 from jobs.config import Config
 from jobs.errors import Failure
+from jobs.kafka_checks import require_ready, to_stderr
 from jobs.processes import free_port
 from jobs.rest import Rest, RestError, root_cause
 from jobs.starting import Start, checkpoints, prepare_start
@@ -47,6 +48,7 @@ def run(
     on_web_ui: Callable[[str], None] | None = None,
     progress: Progress | None = None,
     poll_s: float = 0.5,
+    warn: Callable[[str], None] = to_stderr,
 ) -> bool:
     """Run the job until its input ends or it is interrupted.
 
@@ -54,6 +56,8 @@ def run(
     ----------
     on_web_ui : callable, optional
         Told the address of Flink's web UI once it answers.
+    warn : callable
+        Told what may lose something.
     progress : callable, optional
         Told every `poll_s` seconds how far the job is.
 
@@ -67,8 +71,9 @@ def run(
     ConfigError, Failure
         The job cannot start, or failed for good.
     """
-    restored = prepare_start(config, start, overwrite)
     environment.prepare()
+    require_ready(config, warn)
+    restored = prepare_start(config, start, overwrite)
     # Only now: importing PyFlink's environment fixes where it looks for Flink.
     from jobs.online_learning import OnlineLearning, flink_environment
 

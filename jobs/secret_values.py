@@ -31,6 +31,15 @@ def resolve(text: str, environ: Mapping[str, str] = os.environ) -> str:
     return _REFERENCE.sub(lambda reference: environ[reference[1]], text)
 
 
+def for_client(text: str) -> str:
+    """The text with variables as references that Kafka's client fills in by itself, where it runs.
+
+    >>> for_client("user=${USER} password=${file:/run/secrets/kafka.properties:password}")
+    'user=${env:USER} password=${file:/run/secrets/kafka.properties:password}'
+    """
+    return _REFERENCE.sub(r"${env:\1}", text)
+
+
 def mask(text: str) -> str:
     """The text with every variable hidden.
 

@@ -92,14 +92,32 @@ class FileInput(Struct, frozen=True, kw_only=True):
     watch: bool = False
 
 
+Start = Annotated[
+    Literal["earliest", "latest", "group"] | int,
+    Meta(extra={"expected": '"earliest", "latest", "group" or a time in ms'}),
+]
+Stop = Annotated[
+    Literal["never", "latest"] | int,
+    Meta(extra={"expected": '"never", "latest" or a time in ms'}),
+]
+
+
 class KafkaInput(Struct, frozen=True, kw_only=True):
-    """An input from one Kafka topic, or from all whose names match a pattern."""
+    """An input from a Kafka topic, several, or all whose names match a pattern."""
 
     connector: Literal["kafka"] = "kafka"
     topic: Text | None = None
+    topics: tuple[Text, ...] = ()
     topic_pattern: Text | None = None
     bootstrap_servers: Servers
     properties: dict[str, str] = {}
+    start: Start = "earliest"
+    stop: Stop = "never"
+
+    @property
+    def named_topics(self) -> tuple[str, ...]:
+        """`topic` or `topics`; empty where a pattern says which."""
+        return self.topics if self.topic is None else (self.topic,)
 
 
 Delivery = Literal["exactly_once", "at_least_once"]

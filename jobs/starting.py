@@ -29,10 +29,6 @@ def require_built(config: Config) -> None:
         problems.append('[job] mode = "published" is not built yet: use "live"')
     if config.control is not None:
         problems.append("[control] is not built yet: leave it out")
-    sinks = [(output, sink) for output in OUTPUTS for sink in config.sinks(output)]
-    for name, place in (*config.inputs(), *sinks):
-        if place.connector == "kafka":
-            problems.append(f'[{name}] connector = "kafka" is not built yet: use "file"')
     for output in ("control_acks", "versions"):
         if config.sinks(output):
             problems.append(f"[{output}] is not built yet: leave it out")

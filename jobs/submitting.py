@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from msgspec import Struct
 from jobs import environment, launch
 from jobs.config import Config, ModelConfig
 from jobs.errors import Failure
+from jobs.kafka_checks import require_ready, to_stderr
 from jobs.rest import TERMINAL_STATES, Job, Rest, RestError
 from jobs.starting import SAVEPOINTS, Start, prepare_start, uri
 from jobs.waiting import wait_until
@@ -59,6 +61,7 @@ def submit(
     overwrite: bool = False,
     savepoint: str | None = None,
     timeout_s: float = 180.0,
+    warn: Callable[[str], None] = to_stderr,
 ) -> str:
     """Start the job on a cluster and wait until it runs.
 
@@ -68,6 +71,8 @@ def submit(
         The file that `config` was read from: the cluster's client reads it again.
     savepoint : str, optional
         Start from it instead; `start` and `overwrite` do not matter then.
+    warn : callable
+        Told what may lose something.
 
     Returns
     -------
@@ -83,13 +88,25 @@ def submit(
     running = rest.job_by_name(config.job.name)
     if running is not None and running.state not in TERMINAL_STATES:
         raise Failure(f"job {config.job.name!r} runs already, as {running.id}: upgrade it")
+    require_ready(config, warn)
     restored = savepoint or prepare_start(config, start, overwrite)
+    return _start(path, rest, restored, timeout_s)
+
+
+def _start(path: Path, rest: Rest, restored: str | None, timeout_s: float) -> str:
     job_id = _flink_run(path, rest, restored)
     _wait_until_it_runs(rest, job_id, timeout_s)
     return job_id
 
 
-def upgrade(config: Config, path: Path, rest: Rest, *, timeout_s: float = 180.0) -> tuple[str, str]:
+def upgrade(
+    config: Config,
+    path: Path,
+    rest: Rest,
+    *,
+    timeout_s: float = 180.0,
+    warn: Callable[[str], None] = to_stderr,
+) -> tuple[str, str]:
     """Stop the job with a savepoint and start this code and configuration from it.
 
     The job is not drained: open transactions go on as they were.
@@ -102,18 +119,19 @@ def upgrade(config: Config, path: Path, rest: Rest, *, timeout_s: float = 180.0)
     Raises
     ------
     Failure
-        No such job runs; a model's spec differs from the one that runs (then nothing was stopped);
-        or the new job did not come up, and the text says how to go back to the savepoint.
+        No such job runs, a model's spec differs from the one that runs, or Kafka is not ready (then
+        nothing was stopped); or the new job did not come up, and the text says how to go back to the savepoint.
     """
     job = _running(rest, config.job.name)
     changed = list(_changed_specs(_models_of(rest, job.id), config.models))
     if changed:
         raise Failure("\n".join([*changed, _CHOICES]))
+    require_ready(config, warn)
     folder = uri(Path(config.job.checkpoint_dir, SAVEPOINTS))
     savepoint = rest.stop_with_savepoint(job.id, folder, timeout_s=timeout_s)
     rest.wait_for(job.id, {"FINISHED"}, timeout_s=timeout_s)
     try:
-        new = submit(config, path, rest, savepoint=savepoint, timeout_s=timeout_s)
+        new = _start(path, rest, savepoint, timeout_s)
     except Failure as error:
         raise Failure(
             f"{error}\nthe old job has stopped; its savepoint is {savepoint}\n"

@@ -44,10 +44,15 @@ class Uid:
     ONLINE_MODEL = "online-model-v1"
 
     @staticmethod
-    def source(input_name: str) -> str:
-        return f"source-{input_name}-v1"
+    def source(input_name: str, connector: str) -> str:
+        """Offsets in a topic mean nothing to a reader of files."""
+        return f"source-{input_name}-{_of(connector)}v1"
 
     @staticmethod
-    def sink(output: str, place: int = 0) -> str:
+    def sink(output: str, connector: str, place: int = 0) -> str:
         """`place` tells the sinks of one output apart, in the order of the configuration."""
-        return f"sink-{output}-{place}-v1"
+        return f"sink-{output}-{place}-{_of(connector)}v1"
+
+
+def _of(connector: str) -> str:
+    return "" if connector == "file" else f"{connector}-"

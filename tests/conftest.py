@@ -1,11 +1,14 @@
-"""Flink for the tests: one JVM a session, a MiniCluster a job."""
+"""Flink for the tests: one JVM a session, a MiniCluster a job, one standalone cluster for those that
+leave it as they found it."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import pytest
 
-from jobs import environment
+from jobs import cli, environment
+from jobs.cluster import Cluster
+from jobs.rest import TERMINAL_STATES
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +40,58 @@ def flink_env(flink: None) -> Callable[..., Any]:
         return env
 
     return make
+
+
+SETTINGS = {
+    # The answers of the REST API are at most this old; a wait for a condition sees it soon.
+    "web.refresh-interval": "100 ms",
+    "metrics.fetcher.update-interval": "200 ms",
+    "restart-strategy.exponential-delay.max-backoff": "1 s",
+    # Every checkpoint, not the last ten.
+    "web.checkpoints.history": "10000",
+}
+
+
+@pytest.fixture(scope="session")
+def _running_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("cluster") / "cluster"
+    with Cluster.start(folder, state_backend="rocksdb", settings=SETTINGS) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(_running_cluster: Cluster) -> Iterator[Cluster]:
+    """A job manager and one task manager, without a job."""
+    running = _running_cluster
+    yield running
+    if running.job_manager_pid is None:
+        running.start_job_manager()
+    for job in running.rest.jobs():
+        if job.state not in TERMINAL_STATES:
+            running.rest.cancel(job.id)
+            running.rest.wait_for(job.id, TERMINAL_STATES)
+    for number in running.task_manager_pids:
+        if number > 1:
+            running.kill_task_manager(number)
+    if 1 not in running.task_manager_pids:
+        running.start_task_manager(1)
+
+
+class Result(NamedTuple):
+    """What a command said."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def riverrun(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """Runs a command in this process: `riverrun("status", "job.toml")`."""
+
+    def run(*arguments: object) -> Result:
+        capsys.readouterr()
+        code = cli.main([str(argument) for argument in arguments])
+        return Result(code, *capsys.readouterr())
+
+    return run

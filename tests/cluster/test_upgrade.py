@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -15,13 +14,11 @@ import pytest
 import jobs
 from connectors.files import read_parts
 from jobs.waiting import wait_until
-from models import specs
-from state.learnlog import entry_of_record
-from state.versions import genesis, version_name
-from tests.cluster.conftest import Result
 from tests.cluster.streaming import PATIENCE_S, Streaming, assert_once, assert_same
+from tests.conftest import Result
 from tests.jobs import flows
 from tests.jobs.flows import classifier, phishing
+from tests.replay import replayed
 
 pytestmark = pytest.mark.cluster
 
@@ -203,7 +200,8 @@ def test_a_job_is_rescaled_with_open_transactions(cluster, tmp_path, lanes):
     assert Counter(row["id"] for row in got["learn_log"]) == Counter(ids)
     assert Counter(row["id"] for row in got["evaluations"]) == Counter(ids)
     assert got["dead_letters"] == []
-    assert predictions_replayed(job, spec) == len(ids)
+    written = (read_parts(job.config.sinks(output)[0].path) for output in ("predictions", "learn_log"))
+    replayed(*written, features_sent(job), {"m": spec})
 
 
 def unlabelled(events: list[dict]) -> set[str]:
@@ -216,47 +214,14 @@ def subtasks(job: Streaming) -> dict[str, int]:
     return {vertex["name"].split(" -> ")[0]: vertex["parallelism"] for vertex in vertices}
 
 
-def predictions_replayed(job: Streaming, spec: dict) -> int:
-    """Walk the chain of each lane with a River model of one's own, and compare each prediction."""
-    written = {
-        output: list(read_parts(job.config.sinks(output)[0].path))
-        for output in ("predictions", "learn_log")
-    }
-    steps = {}
-    for line in written["learn_log"]:
-        row = json.loads(line)
-        assert row["parent"] not in steps, "a fork"
-        steps[row["parent"]] = (line, row)
-    made: dict[str, list[dict]] = {}
-    for line in written["predictions"]:
-        row = json.loads(line)
-        made.setdefault(row["version"], []).append(row)
-    features = {
+def features_sent(job: Streaming) -> dict[str, dict]:
+    """Transaction -> its features."""
+    return {
         event["id"]: event["features"]
         for file in sorted(Path(job.config.features.path).iterdir())
         for event in map(json.loads, file.read_text().splitlines())
         if "features" in event
     }
-    compared = 0
-    for lane in {row["lane"] for rows in made.values() for row in rows}:
-        model = specs.build(spec, "m")
-        head = genesis(specs.stored(spec, "m"), "m", lane)
-        version = version_name("m", lane, 0, head)
-        while True:
-            for row in made.pop(version, ()):
-                said = model.predict_proba_one(features[row["id"]])
-                assert row["probabilities"] == {str(y).lower(): p for y, p in said.items()}
-                compared += 1
-            if version not in steps:
-                break
-            line, row = steps.pop(version)
-            head = sha256(head + sha256(entry_of_record(line)).digest()).digest()
-            assert row["head"] == head.hex()
-            model.learn_one(row["features"], row["label"])
-            version = row["version"]
-            assert version == version_name("m", lane, row["n"], head)
-    assert (made, steps) == ({}, {})
-    return compared
 
 
 def test_nothing_is_left_in_state_when_everything_is_settled(cluster, tmp_path):

@@ -9,7 +9,17 @@ from typing import Any, NamedTuple, Self
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
 
 from connectors import files
+from connectors.reading import Reading
 
+READING = Reading(
+    min_ts=0,
+    max_future_ms=3_600_000,
+    record_limit=1 << 20,
+    raw_keep=4096,
+    max_out_of_orderness_ms=0,
+    idle_timeout_ms=None,
+    punctuated=True,
+)
 FINE, NO_TS, BAD_TS, OUT_OF_ORDER, TOO_LARGE = range(5)
 
 
@@ -33,19 +43,9 @@ class Record(NamedTuple):
 
 def source(env: StreamExecutionEnvironment, path: Path, **settings: Any) -> DataStream:
     """`files.file_source`; what is not set is as harmless as can be."""
-    plain = {
-        "input_name": "features",
-        "watch": False,
-        "min_ts": 0,
-        "max_future_ms": 3_600_000,
-        "record_limit": 1 << 20,
-        "raw_keep": 4096,
-        "max_out_of_orderness_ms": 0,
-        "idle_timeout_ms": None,
-        "hold_until_last_file": False,
-        "punctuated": True,
-    }
-    settings = {**plain, **settings}
+    reading = READING._replace(**{k: settings.pop(k) for k in READING._fields if k in settings})
+    plain = {"input_name": "features", "watch": False, "hold_until_last_file": False}
+    settings = {**plain, **settings, "reading": reading}
     return files.file_source(env, path=path, uid=f"source-{settings['input_name']}", **settings)
 
 

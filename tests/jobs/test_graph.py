@@ -33,15 +33,15 @@ def nodes(flink, tmp_path):
 
 
 SOURCES = {
-    "Source: features: file": Uid.source("features"),
-    "Source: labels: file": Uid.source("labels"),
+    "Source: features: file": Uid.source("features", "file"),
+    "Source: labels: file": Uid.source("labels", "file"),
 }
 OPERATORS = {"LabelJoin": Uid.LABEL_JOIN, "OnlineModel": Uid.ONLINE_MODEL}
 SINKS = {
-    "predictions": Uid.sink("predictions"),
-    "evaluations": Uid.sink("evaluations"),
-    "learn log": Uid.sink("learn_log"),
-    "dead letters": Uid.sink("dead_letters"),
+    "predictions": Uid.sink("predictions", "file"),
+    "evaluations": Uid.sink("evaluations", "file"),
+    "learn log": Uid.sink("learn_log", "file"),
+    "dead letters": Uid.sink("dead_letters", "file"),
 }
 
 

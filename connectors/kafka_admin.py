@@ -1,0 +1,146 @@
+"""Asking Kafka about topics and limits, by the client that is inside Flink's connector.
+
+So whatever security a job's properties ask for holds here as it does in the job.
+"""
+
+from collections.abc import Collection, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from py4j.protocol import Py4JJavaError
+from pyflink.java_gateway import get_gateway
+from pyflink.util.java_utils import add_jars_to_context_class_loader
+
+from connectors import jars
+from connectors.kafka import client_properties, java_properties
+
+_TIMEOUT_MS = 15_000
+# What the protocol has for "as the broker is configured".
+_DEFAULT = -1
+
+
+class KafkaError(Exception):
+    """Kafka refuses, or does not answer; the text says what, in a line."""
+
+
+class NotAllowed(KafkaError):
+    """This user may not ask for that."""
+
+
+class NewTopic(NamedTuple):
+    """A topic to be made.
+
+    Attributes
+    ----------
+    partitions, replication
+        None for the broker's default.
+    configs
+        Settings of the topic, as Kafka names them.
+    """
+
+    name: str
+    partitions: int | None
+    replication: int | None
+    configs: Mapping[str, str]
+
+
+class Admin:
+    """A connection to a Kafka cluster, to be closed: `with Admin(servers, properties) as admin`.
+
+    Parameters
+    ----------
+    properties
+        Of the client, as in the configuration. References to secrets are filled in by the client.
+
+    Raises
+    ------
+    KafkaError
+        Nobody answers at these servers, or not to this user.
+    MissingJars
+        The Kafka connector has not been fetched.
+    """
+
+    def __init__(self, servers: str, properties: Mapping[str, str]) -> None:
+        add_jars_to_context_class_loader([path.as_uri() for path in jars.find(jars.CONNECTOR)])
+        self._servers = servers
+        self._jvm = get_gateway().jvm
+        limits = {"default.api.timeout.ms": str(_TIMEOUT_MS), "request.timeout.ms": "10000"}
+        settings = {**client_properties(servers, properties), **limits}
+        # What is meant for consumers and producers would only be warned of.
+        with self._refusals():
+            self._client = _shaded().clients.admin.Admin.create(java_properties(settings))
+        try:
+            self._get(self._client.describeCluster().clusterId())
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._client.close(self._jvm.java.time.Duration.ZERO)
+
+    def topics(self) -> set[str]:
+        """The names of all topics that this user may see, Kafka's own left out."""
+        return set(self._get(self._client.listTopics().names()))
+
+    def create(self, topic: NewTopic) -> None:
+        """Make a topic, and wait until it is there."""
+        made = _shaded().clients.admin.NewTopic(
+            topic.name, topic.partitions or _DEFAULT, topic.replication or _DEFAULT
+        ).configs(self._jvm.java.util.HashMap(dict(topic.configs)))
+        self._get(self._client.createTopics(self._jvm.java.util.Collections.singleton(made)).all())
+
+    def topic_configs(self, names: Collection[str]) -> dict[str, dict[str, str]]:
+        """The settings of topics, by name, defaults filled in."""
+        return self._configs("TOPIC", names)
+
+    def broker_config(self, name: str) -> str | None:
+        """A setting of the brokers; None where they have none of this name."""
+        nodes = self._get(self._client.describeCluster().nodes())
+        found = self._configs("BROKER", [str(nodes.iterator().next().id())])
+        return next(iter(found.values())).get(name)
+
+    def _configs(self, kind: str, names: Collection[str]) -> dict[str, dict[str, str]]:
+        config = _shaded().common.config
+        resources = self._jvm.java.util.ArrayList()
+        for name in names:
+            resources.add(config.ConfigResource(config.ConfigResource.Type.valueOf(kind), name))
+        answers = self._get(self._client.describeConfigs(resources).all())
+        return {
+            resource.name(): {entry.name(): entry.value() for entry in answers[resource].entries()}
+            for resource in answers
+        }
+
+    def _get(self, future: Any) -> Any:
+        with self._refusals():
+            return future.get()
+
+    @contextmanager
+    def _refusals(self) -> Any:
+        try:
+            yield
+        except Py4JJavaError as error:
+            raise _refusal(self._servers, error.java_exception) from None
+
+
+def _refusal(servers: str, thrown: Any) -> KafkaError:
+    while thrown.getCause() is not None:
+        thrown = thrown.getCause()
+    name = thrown.getClass().getSimpleName()
+    text = " ".join(str(thrown.getMessage()).split())
+    if name == "TimeoutException":
+        return KafkaError(f"no Kafka broker answers at {servers}: {text}")
+    error = NotAllowed if name.endswith("AuthorizationException") else KafkaError
+    return error(f"Kafka at {servers}: {name.removesuffix('Exception')}: {text}")
+
+
+def _shaded() -> Any:
+    return get_gateway().jvm.org.apache.flink.kafka.shaded.org.apache.kafka

@@ -1,0 +1,98 @@
+"""Topics for tests, written and read by kafka-python: none of the code under test is in it."""
+
+import json
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any, Self
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import NewTopic
+
+
+class Topics:
+    """The topics whose names begin with `prefix`."""
+
+    def __init__(self, servers: str, prefix: str, **security: Any) -> None:
+        self.servers = servers
+        self._prefix = prefix
+        self._client = {"bootstrap_servers": servers, **security}
+        self._producer = KafkaProducer(**self._client, linger_ms=5, acks="all")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._producer.close(timeout=5)
+
+    def name(self, topic: str) -> str:
+        """As Kafka knows it."""
+        return f"{self._prefix}-{topic}"
+
+    def create(self, *topics: str, partitions: int = 1) -> None:
+        admin = KafkaAdminClient(**self._client)
+        try:
+            admin.create_topics(
+                [NewTopic(self.name(topic), partitions, 1) for topic in topics]
+            )
+        finally:
+            admin.close()
+
+    def send(
+        self,
+        topic: str,
+        records: Iterable[Any],
+        *,
+        partition: int | None = 0,
+        key: bytes | None = None,
+    ) -> None:
+        """Append records: dicts as JSON, texts, bytes and None as they are; all are written on return.
+
+        A `partition` of None spreads them by their ids, as producers do.
+        """
+        sent = []
+        for record in records:
+            value = json.dumps(record) if isinstance(record, dict) else record
+            value = value.encode() if isinstance(value, str) else value
+            own = record["id"].encode() if partition is None else key
+            sent.append(self._producer.send(self.name(topic), value, key=own, partition=partition))
+        self._producer.flush()
+        for future in sent:
+            future.get(timeout=60)
+
+    def read(self, topic: str, *, committed: bool = True) -> list[Any]:
+        """Every record up to the present end, by partition and offset."""
+        consumer = KafkaConsumer(
+            **self._client,
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed" if committed else "read_uncommitted",
+        )
+        try:
+            name = self.name(topic)
+            partitions = [
+                TopicPartition(name, number) for number in consumer.partitions_for_topic(name) or ()
+            ]
+            consumer.assign(partitions)
+            ends = consumer.end_offsets(partitions)
+            consumer.seek_to_beginning(*partitions)
+            found: dict[TopicPartition, list[Any]] = {partition: [] for partition in partitions}
+            while any(consumer.position(each) < ends[each] for each in partitions):
+                for partition, records in consumer.poll(timeout_ms=200).items():
+                    found[partition] += [r for r in records if r.offset < ends[partition]]
+            return [record for partition in partitions for record in found[partition]]
+        finally:
+            consumer.close()
+
+    def texts(self, topic: str) -> list[str]:
+        """Committed records as text."""
+        return [record.value.decode() for record in self.read(topic)]
+
+    def rows(self, topic: str) -> list[dict[str, Any]]:
+        """Committed records as JSON."""
+        return [json.loads(text) for text in self.texts(topic)]
