@@ -8,9 +8,10 @@ once, as whatever supervises it would; so the start of a JVM is in what is measu
 waiting all the time. Times are of the job's own record: `predicted_at` of its predictions, and the
 times that Flink's job manager notes.
 
-`flink` is from the signal until the job manager runs the job again, Flink's restart delay (1 s) in it.
-`restore` is from there to the first prediction: the new process, Python, the snapshot read, the entries
-since learned again.
+`detect` is from the signal until the job manager notes the failure; `delay` until it runs the job
+again, which is Flink's restart delay: 1 s, and longer when failures follow one another; `restore` from
+there to the first prediction: the new process, Python, the snapshot read, the entries since learned
+again. `beyond_delay` is all but the delay.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import pickle
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -65,9 +67,10 @@ def main(argv: list[str] | None = None) -> int:
         {
             "kill": number,
             "detect_s": (kill.seen - kill.killed) / 1000,
-            "flink_s": (kill.running - kill.killed) / 1000,
+            "delay_s": (kill.running - kill.seen) / 1000,
             "restore_s": (kill.predicted - kill.running) / 1000,
             "total_s": (kill.predicted - kill.killed) / 1000,
+            "beyond_delay_s": (kill.predicted - kill.killed - kill.running + kill.seen) / 1000,
         }
         for number, kill in enumerate(kills, 1)
     ]
@@ -97,16 +100,21 @@ def _measure(folder: Path, kills: int, seed: int) -> list[Kill]:
             killed = time.time() * 1000
             cluster.kill_task_manager(1)
             cluster.start_task_manager(1)
-            predicted = wait_until(
-                lambda since=killed, restarts=restarts: (
-                    cluster.rest.restarts(job_id) > restarts and _first(predictions, since)
-                ),
-                "a prediction after the kill",
+            wait_until(
+                partial(_is_restarted, cluster.rest, job_id, restarts),
+                "a restart",
                 timeout_s=_PATIENCE_S,
+            )
+            predicted = wait_until(
+                partial(_first, predictions, killed), "a prediction", timeout_s=_PATIENCE_S
             )
             measured.append(Kill(killed, *_restarted(cluster.rest, job_id), predicted))
         cluster.rest.cancel(job_id)
     return measured
+
+
+def _is_restarted(rest: Rest, job_id: str, before: int) -> bool:
+    return rest.restarts(job_id) > before
 
 
 def _restarted(rest: Rest, job_id: str) -> tuple[float, float]:
