@@ -55,7 +55,10 @@ def run(
     else:
         print_summary(summary, out)
     if not ended:
-        err.print(f"interrupted; riverrun run {config} --resume goes on")
+        err.print(
+            f"interrupted; riverrun run {config} --resume goes on. Part files that were still open "
+            "are not in these numbers"
+        )
         raise typer.Exit(130)
 
 
@@ -276,6 +279,8 @@ def _job_progress() -> Iterator[Callable[[Any], None]]:
         before = [time.monotonic(), 0]
 
         def show(so_far: Any) -> None:
+            if not so_far.records:
+                return  # Flink answers before its tasks run
             now = time.monotonic()
             rate = (so_far.records - before[1]) / max(now - before[0], 1e-9)
             before[:] = now, so_far.records

@@ -79,7 +79,9 @@ def test_status_tells_of_restarts_and_their_cause(cluster, tmp_path, riverrun):
     # Flink sees the loss where a message was lost, where heartbeats end, or both.
     restarts = job.rest.restarts(job_id)
     cause = "taskmanager-1|was lost"
-    assert re.match(rf"{restarts} restarts, the last because of: .*({cause})", lines[2], re.IGNORECASE)
+    assert re.match(
+        rf"{restarts} restarts, the last because of: .*({cause})", lines[2], re.IGNORECASE
+    )
 
 
 def test_flink_run_alone_starts_the_job(cluster, tmp_path, riverrun):

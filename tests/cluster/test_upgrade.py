@@ -209,9 +209,13 @@ def unlabelled(events: list[dict]) -> set[str]:
 
 
 def subtasks(job: Streaming) -> dict[str, int]:
-    """Parallelism of each vertex, by the name of its first operator."""
+    """Parallelism of each operator that stands in a row with the one before it, by its name."""
     vertices = job.rest.job(job.job_id)["vertices"]
-    return {vertex["name"].split(" -> ")[0]: vertex["parallelism"] for vertex in vertices}
+    return {
+        operator: vertex["parallelism"]
+        for vertex in vertices
+        for operator in vertex["name"].split(" -> ")
+    }
 
 
 def features_sent(job: Streaming) -> dict[str, dict]:
