@@ -6,43 +6,19 @@ So whatever security a job's properties ask for holds here as it does in the job
 from collections.abc import Collection, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from py4j.protocol import Py4JJavaError
 from pyflink.java_gateway import get_gateway
 from pyflink.util.java_utils import add_jars_to_context_class_loader
 
-from connectors import jars
+from connectors import jars, java_code
 from connectors.kafka import client_properties, java_properties
+from connectors.kafka_errors import KafkaError, NotAllowed
 
 _TIMEOUT_MS = 15_000
 # What the protocol has for "as the broker is configured".
 _DEFAULT = -1
-
-
-class KafkaError(Exception):
-    """Kafka refuses, or does not answer; the text says what, in a line."""
-
-
-class NotAllowed(KafkaError):
-    """This user may not ask for that."""
-
-
-class NewTopic(NamedTuple):
-    """A topic to be made.
-
-    Attributes
-    ----------
-    partitions, replication
-        None for the broker's default.
-    configs
-        Settings of the topic, as Kafka names them.
-    """
-
-    name: str
-    partitions: int | None
-    replication: int | None
-    configs: Mapping[str, str]
 
 
 class Admin:
@@ -62,7 +38,7 @@ class Admin:
     """
 
     def __init__(self, servers: str, properties: Mapping[str, str]) -> None:
-        add_jars_to_context_class_loader([path.as_uri() for path in jars.find(jars.CONNECTOR)])
+        load()
         self._servers = servers
         self._jvm = get_gateway().jvm
         limits = {"default.api.timeout.ms": str(_TIMEOUT_MS), "request.timeout.ms": "10000"}
@@ -91,11 +67,37 @@ class Admin:
         """The names of all topics that this user may see, Kafka's own left out."""
         return set(self._get(self._client.listTopics().names()))
 
-    def create(self, topic: NewTopic) -> None:
-        """Make a topic, and wait until it is there."""
+    def partitions(self, topics: Collection[str]) -> list[tuple[str, int]]:
+        """Every partition of topics that exist, in the order of topics and numbers."""
+        described = self._get(
+            self._client.describeTopics(self._jvm.java.util.ArrayList(list(topics))).allTopicNames()
+        )
+        return [
+            (topic, number)
+            for topic in topics
+            for number in range(described[topic].partitions().size())
+        ]
+
+    def create(
+        self,
+        name: str,
+        configs: Mapping[str, str],
+        *,
+        partitions: int | None = None,
+        replication: int | None = None,
+    ) -> None:
+        """Make a topic, and wait until it is there.
+
+        Parameters
+        ----------
+        configs
+            Settings of the topic, as Kafka names them.
+        partitions, replication
+            None for the broker's default.
+        """
         made = _shaded().clients.admin.NewTopic(
-            topic.name, topic.partitions or _DEFAULT, topic.replication or _DEFAULT
-        ).configs(self._jvm.java.util.HashMap(dict(topic.configs)))
+            name, partitions or _DEFAULT, replication or _DEFAULT
+        ).configs(self._jvm.java.util.HashMap(dict(configs)))
         self._get(self._client.createTopics(self._jvm.java.util.Collections.singleton(made)).all())
 
     def topic_configs(self, names: Collection[str]) -> dict[str, dict[str, str]]:
@@ -128,10 +130,24 @@ class Admin:
         try:
             yield
         except Py4JJavaError as error:
-            raise _refusal(self._servers, error.java_exception) from None
+            raise refusal(self._servers, error.java_exception) from None
 
 
-def _refusal(servers: str, thrown: Any) -> KafkaError:
+def load() -> None:
+    """Make Kafka's client, and the classes here that use it, known to this process's JVM.
+
+    Raises
+    ------
+    MissingJars
+        The Kafka connector has not been fetched.
+    """
+    gateway = get_gateway()
+    needed = [*jars.find(jars.CONNECTOR), java_code.jar(gateway), java_code.kafka_jar(gateway)]
+    add_jars_to_context_class_loader([path.as_uri() for path in needed])
+
+
+def refusal(servers: str, thrown: Any) -> KafkaError:
+    """What Kafka's client threw, in a line."""
     while thrown.getCause() is not None:
         thrown = thrown.getCause()
     name = thrown.getClass().getSimpleName()

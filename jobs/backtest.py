@@ -9,10 +9,10 @@ from typing import Any, TextIO
 
 import msgspec
 
-from jobs.config import OUTPUTS, Config, FileSink
+from jobs.config import OUTPUTS, Config, FileInput, FileSink
 from jobs.deployments import deployments
 from jobs.errors import Failure
-from jobs.reading_files import file_inputs, files_of, records
+from jobs.reading_inputs import files_of, records
 from jobs.starting import clear_outputs, require_built
 from operators.learning import Emit, Lane, Out, Output
 from operators.plain import FlowSettings, PlainFlow
@@ -85,8 +85,9 @@ def backtest(
 
     # What cannot run deletes no output of what could.
     running = flow(config, emit, model)
-    for _, source in file_inputs(config):
-        files_of(source)
+    for _, source in config.inputs():
+        if isinstance(source, FileInput):
+            files_of(source)
     if save is not None:
         save.parent.mkdir(parents=True, exist_ok=True)
     clear_outputs(config, overwrite)

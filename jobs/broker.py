@@ -35,6 +35,20 @@ class BrokerError(Failure):
     """The broker cannot be started or found."""
 
 
+def require_jars() -> None:
+    """Say what is missing before anything is started.
+
+    Raises
+    ------
+    BrokerError
+        The broker's jars have not been fetched.
+    """
+    try:
+        jars.find(jars.BROKER)
+    except jars.MissingJars as error:
+        raise BrokerError(f"a Kafka broker is missing: {error}") from None
+
+
 class Broker:
     """The broker under a folder: `Broker.start` makes or restarts one, `Broker(folder)` finds one.
 
@@ -83,10 +97,10 @@ class Broker:
         Raises
         ------
         BrokerError
-            It runs already, or it ended; the text has the end of its log.
-        MissingJars
-            The broker's jars have not been fetched.
+            Its jars have not been fetched; it runs already; or it ended, and the text has the end of
+            its log.
         """
+        require_jars()
         folder = Path(folder).resolve()
         if not (folder / "server.properties").exists():
             _lay_out(folder, processes.free_port(port), settings or {}, scram or {})

@@ -10,7 +10,7 @@ from msgspec import Struct
 from events.messages import DeadLetter
 from jobs.backtest import flow
 from jobs.config import Config
-from jobs.reading_files import records
+from jobs.reading_inputs import records
 from jobs.settings import KafkaInput
 
 

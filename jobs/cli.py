@@ -20,6 +20,7 @@ import msgspec
 import typer
 
 from jobs import cli_jobs
+from jobs.broker import Broker, require_jars
 from jobs.cluster import Cluster, Status
 from jobs.config import ConfigError
 from jobs.environment import HASH_SEED
@@ -127,10 +128,16 @@ def cluster_start(
         list[str] | None,
         typer.Option("-D", metavar="KEY=VALUE", help="A setting of Flink's; may be repeated."),
     ] = None,
+    kafka: Annotated[bool, typer.Option("--kafka", help="A Kafka broker, too.")] = False,
+    kafka_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="The broker's.", show_default="a free port")
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
     """Start a job manager and task managers, bound to 127.0.0.1, and wait until they are ready."""
     settings = dict(_key_and_value(text) for text in setting or [])
+    if kafka:
+        require_jars()
     with err.status("starting Flink"):
         cluster = Cluster.start(
             folder,
@@ -140,9 +147,18 @@ def cluster_start(
             memory=memory,
             settings=settings,
         )
+    if kafka:
+        with err.status("starting Kafka"):
+            try:
+                Broker.start(_broker_folder(folder), port=kafka_port)
+            except BaseException:
+                cluster.stop()
+                raise
     if json:
         print_json(_as_json(cluster.status()))
         return
+    if broker := _broker(folder):
+        out.print(f"Kafka runs at {broker.servers}")
     out.print(f"Flink runs at {cluster.url}; task managers of one slot: {task_managers}")
     stop = f"riverrun cluster stop --dir {shlex.quote(str(folder))}"
     out.print(f"`{stop}` ends it; logs are in {cluster.folder / 'log'}")
@@ -153,6 +169,9 @@ def cluster_stop(folder: Folder) -> None:
     """End every process of a cluster; checkpoints, savepoints and logs stay."""
     with err.status("stopping Flink"):
         killed = Cluster(folder).stop()
+    if broker := _broker(folder):
+        with err.status("stopping Kafka"):
+            broker.stop()
     for name in killed:
         err.print(f"{name} did not end when asked to and was killed")
     out.print(f"stopped; checkpoints, savepoints and logs are in {folder}")
@@ -166,6 +185,8 @@ def cluster_status(folder: Folder, json: JsonFlag = False) -> None:
         print_json(_as_json(status))
     else:
         out.print(status.url)
+        if (broker := _broker(folder)) and broker.pid is not None:
+            out.print(f"Kafka            pid {broker.pid}, {broker.servers}")
         if status.job_manager is not None:
             out.print(f"job manager      pid {status.job_manager}")
         for number, pid in status.task_managers.items():
@@ -186,7 +207,19 @@ def cluster_status(folder: Folder, json: JsonFlag = False) -> None:
 
 
 def _as_json(status: Status) -> dict[str, object]:
-    return {**msgspec.structs.asdict(status), "sound": status.sound}
+    broker = _broker(Path(status.folder))
+    kafka = broker.servers if broker is not None and broker.pid is not None else None
+    return {**msgspec.structs.asdict(status), "sound": status.sound, "kafka": kafka}
+
+
+def _broker_folder(cluster: Path) -> Path:
+    return cluster / "kafka"
+
+
+def _broker(cluster: Path) -> Broker | None:
+    """The Kafka broker of a cluster; None if it has none."""
+    folder = _broker_folder(cluster)
+    return Broker(folder) if folder.is_dir() else None
 
 
 def _key_and_value(text: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""The commands of a job: run, backtest, check, dead-letters, submit, upgrade, status, demo."""
+"""The commands of a job: run, backtest, check, dead-letters, topics, submit, upgrade, status, demo."""
 
 import contextlib
 import sys
@@ -11,6 +11,7 @@ import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from jobs.config import load_config
+from jobs.durations import parse_duration
 from jobs.errors import Failure
 from jobs.starting import Start
 from jobs.terminal import JsonFlag, err, out, print_json
@@ -186,6 +187,53 @@ def letters_replay(
     out.print(f"{written:,} records written to {target}")
     if left_out:
         err.print(f"{left_out:,} left out: cut at [limits] raw_bytes, or without a value")
+
+
+topics_app = typer.Typer(
+    name="topics", help="The Kafka topics of a configuration.", no_args_is_help=True
+)
+app.add_typer(topics_app, epilog="Example: riverrun topics create job.toml --partitions 3")
+
+
+@topics_app.command("create", epilog="Example: riverrun topics create job.toml --partitions 3")
+def topics_create(
+    config: ConfigFile,
+    partitions: Annotated[
+        int | None, typer.Option(min=1, help="Of each new topic; default: the broker's.")
+    ] = None,
+    replication: Annotated[
+        int | None,
+        typer.Option("--replication-factor", min=1, help="Likewise; default: the broker's."),
+    ] = None,
+    retention: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            help="How long records are kept, such as 30d; default: for ever where an audit needs "
+            "them, elsewhere as the broker has it.",
+        ),
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Make the topics that are missing."""
+    from jobs.kafka_checks import create_topics
+
+    try:
+        retention_ms = None if retention is None else parse_duration(retention)
+    except ValueError:
+        raise typer.BadParameter(f"--retention {retention}: a duration like 30d is expected") from None
+    for made in create_topics(
+        load_config(config),
+        partitions=partitions,
+        replication=replication,
+        retention_ms=retention_ms,
+    ):
+        if json:
+            print_json(made._asdict())
+        else:
+            out.print(f"{made.topic}: {'made' if made.created else 'is there'}")
+        if made.problem is not None:
+            err.print(f"warning: {made.topic}: {made.problem}")
 
 
 @app.command(epilog="Example: riverrun submit job.toml --url http://127.0.0.1:8081")

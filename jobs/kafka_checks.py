@@ -2,15 +2,18 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from connectors.jars import MissingJars
-from connectors.kafka_admin import Admin, KafkaError, NewTopic, NotAllowed
+from connectors.kafka_errors import KafkaError, NotAllowed
 from jobs import environment, kafka_clients
 from jobs.config import Config
 from jobs.durations import format_duration
 from jobs.errors import Failure
 from jobs.settings import KafkaInput, KafkaSink
+
+if TYPE_CHECKING:
+    from connectors.kafka_admin import Admin
 
 _TIMEOUT = "transaction.timeout.ms"
 _LONGEST_TIMEOUT = "transaction.max.timeout.ms"
@@ -108,7 +111,7 @@ def create_topics(
             elif for_ever:
                 configs["retention.ms"] = "-1"
             try:
-                admin.create(NewTopic(name, partitions, replication, configs))
+                admin.create(name, configs, partitions=partitions, replication=replication)
             except KafkaError as error:
                 problems.append(f"topic {name} cannot be made: {error}")
                 continue
@@ -117,15 +120,19 @@ def create_topics(
         raise Failure("\n".join(problems))
 
 
-def _connections(config: Config, problems: list[str]) -> Iterator[tuple[Admin, list[Use]]]:
+def _connections(config: Config, problems: list[str]) -> Iterator[tuple["Admin", list[Use]]]:
     """A connection for each user and cluster that the configuration has, and what needs it."""
     groups: dict[tuple[str, tuple[tuple[str, str], ...]], list[Use]] = {}
     for section, connection in (*kafka_clients.inputs(config), *kafka_clients.sinks(config)):
         properties = tuple(sorted(kafka_clients.properties(connection).items()))
         key = kafka_clients.servers(connection), properties
         groups.setdefault(key, []).append(Use(section, connection))
-    if groups:
-        environment.prepare()
+    if not groups:
+        return
+    environment.prepare()
+    # Only now: importing PyFlink fixes where it looks for Flink.
+    from connectors.kafka_admin import Admin
+
     for (servers, properties), uses in groups.items():
         try:
             with Admin(servers, dict(properties)) as admin:
@@ -160,7 +167,7 @@ def _warn_of_pattern(
 
 
 def _timeout(
-    admin: Admin, config: Config, section: str, sink: KafkaSink, warn: Callable[[str], None]
+    admin: "Admin", config: Config, section: str, sink: KafkaSink, warn: Callable[[str], None]
 ) -> Iterator[str]:
     wanted = kafka_clients.sink_properties(config, sink)[_TIMEOUT]
     if not wanted.isdigit():
@@ -185,7 +192,7 @@ def _timeout(
         )
 
 
-def _unsafe(admin: Admin, name: str) -> str | None:
+def _unsafe(admin: "Admin", name: str) -> str | None:
     """What of a topic's settings would lose records that must be kept."""
     try:
         found = admin.topic_configs([name])[name]

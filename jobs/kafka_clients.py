@@ -1,5 +1,6 @@
 """What Kafka's clients are told: names filled in, references to secrets left to them, defaults."""
 
+import re
 from collections.abc import Iterator
 
 from jobs import secret_values
@@ -47,6 +48,15 @@ def topic(sink: KafkaSink) -> str:
 def topics(source: KafkaInput) -> list[str]:
     """Empty where a pattern says which."""
     return [secret_values.resolve(name) for name in source.named_topics]
+
+
+def topics_among(connection: KafkaInput | KafkaSink, known: set[str]) -> list[str]:
+    """Those of the connection, known or not; of a pattern those that match it, as Python reads it."""
+    if isinstance(connection, KafkaSink):
+        return [topic(connection)]
+    if (expression := pattern(connection)) is not None:
+        return sorted(name for name in known if re.fullmatch(expression, name))
+    return topics(connection)
 
 
 def pattern(source: KafkaInput) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 from connectors.files import read_parts
 from jobs.backtest import flow
 from jobs.config import Config, read_config
-from jobs.reading_files import records
+from jobs.reading_inputs import records
 
 OUTPUTS = ("predictions", "evaluations", "learn_log", "dead_letters")
 DAY = 86_400_000

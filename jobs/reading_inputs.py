@@ -1,14 +1,17 @@
-"""Records of file inputs in plain Python, as the Java reader of the job has them."""
+"""Records of all inputs in plain Python, as the readers of the job have them; topics to their end."""
 
 import heapq
 import time
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import msgspec
 
+from jobs import reading_kafka
 from jobs.config import Config, FileInput
 from jobs.errors import Failure
+from jobs.settings import Input, KafkaInput
 from operators.plain import Record
 
 
@@ -43,43 +46,32 @@ def lines_of(file: Path, input_name: str) -> Iterator[Record]:
 
 
 def records(config: Config) -> Iterator[Record]:
-    """Every record of every file input: one input in its order, several merged by time.
+    """Every record of every input: one file, folder or partition in its order, several merged by time.
 
     Where there are several, a job's order is whatever their arrival makes it; time is the best guess
     that a backtest has. What `[labels]` holds of one time goes first, as labels do by event time.
     """
-    streams = [_input(name, source) for name, source in file_inputs(config)]
+    streams = [
+        (stream, -place)
+        for place, (name, source) in enumerate(config.inputs())
+        for stream in _streams(name, source)
+    ]
     if len(streams) == 1:
-        yield from streams[0]
+        yield from streams[0][0]
         return
     times, now_ms = config.time_range(), time.time_ns() // 1_000_000
     timed = (
-        _timed(stream, -place, lambda ts: times.accepts(ts, now_ms))
-        for place, stream in enumerate(streams)
+        _timed(stream, place, lambda ts: times.accepts(ts, now_ms)) for stream, place in streams
     )
     for *_, record in heapq.merge(*timed, key=lambda entry: entry[:3]):
         yield record
 
 
-def file_inputs(config: Config) -> list[tuple[str, FileInput]]:
-    """The inputs, by name, each of which is to be files.
-
-    Raises
-    ------
-    Failure
-        One is not.
-    """
-    found = []
-    for name, source in config.inputs():
-        if not isinstance(source, FileInput):
-            raise Failure(f'[{name}] connector is "{source.connector}": this reads files only')
-        found.append((name, source))
-    return found
-
-
-def _input(name: str, source: FileInput) -> Iterator[Record]:
-    for file in files_of(source):
-        yield from lines_of(file, name)
+def _streams(name: str, source: Input) -> list[Iterator[Record]]:
+    """Each a sequence of records whose order is given: a file or folder, or a partition."""
+    if isinstance(source, KafkaInput):
+        return reading_kafka.streams(name, source)
+    return [chain.from_iterable(lines_of(file, name) for file in files_of(source))]
 
 
 class _Time(msgspec.Struct):

@@ -1,0 +1,65 @@
+package riverrun.connectors.kafka;
+
+import java.io.ByteArrayOutputStream;
+import java.io.DataOutputStream;
+import java.io.IOException;
+import java.time.Duration;
+import java.util.Collections;
+import java.util.List;
+import java.util.Properties;
+
+import org.apache.flink.kafka.shaded.org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.flink.kafka.shaded.org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.flink.kafka.shaded.org.apache.kafka.common.TopicPartition;
+import org.apache.flink.kafka.shaded.org.apache.kafka.common.serialization.ByteArrayDeserializer;
+
+/** Reads a partition once, from its beginning to where it ends now, for tools outside a job. */
+public final class Drain {
+    private static final Duration POLL = Duration.ofMillis(200);
+
+    private final KafkaConsumer consumer;
+    private final TopicPartition partition;
+    private final long end;
+
+    public Drain(Properties properties, String topic, int number) {
+        consumer = new KafkaConsumer(
+                properties, new ByteArrayDeserializer(), new ByteArrayDeserializer());
+        partition = new TopicPartition(topic, number);
+        List only = Collections.singletonList(partition);
+        consumer.assign(only);
+        end = ((Long) consumer.endOffsets(only).get(partition)).longValue();
+        consumer.seekToBeginning(only);
+    }
+
+    /**
+     * Some more records, each as offset, length of its value or -1, value, in the way of
+     * DataOutputStream; null behind the last.
+     */
+    public byte[] next() throws IOException {
+        ByteArrayOutputStream bytes = new ByteArrayOutputStream();
+        DataOutputStream out = new DataOutputStream(bytes);
+        // By position, not by records: the marker that ends a transaction takes an offset, too.
+        while (out.size() == 0 && consumer.position(partition) < end) {
+            for (Object polled : consumer.poll(POLL)) {
+                ConsumerRecord record = (ConsumerRecord) polled;
+                if (record.offset() < end) {
+                    write(record, out);
+                }
+            }
+        }
+        return out.size() == 0 ? null : bytes.toByteArray();
+    }
+
+    public void close() {
+        consumer.close(Duration.ZERO);
+    }
+
+    private static void write(ConsumerRecord record, DataOutputStream out) throws IOException {
+        byte[] value = (byte[]) record.value();
+        out.writeLong(record.offset());
+        out.writeInt(value == null ? -1 : value.length);
+        if (value != null) {
+            out.write(value);
+        }
+    }
+}

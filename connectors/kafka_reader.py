@@ -1,0 +1,52 @@
+"""A partition read once, to their present end, for tools outside a job."""
+
+import struct
+from collections.abc import Iterator, Mapping
+
+from py4j.protocol import Py4JJavaError
+
+from connectors import java_code
+from connectors.kafka import client_properties, java_properties
+from connectors.kafka_admin import load, refusal
+
+# As Drain.java writes it: offset, length of the value or -1.
+_HEAD = struct.Struct(">qi")
+
+
+def read(
+    servers: str, properties: Mapping[str, str], topic: str, partition: int
+) -> Iterator[tuple[int, bytes | None]]:
+    """Offset and value of every committed record of a partition; None for one without a value.
+
+    Raises
+    ------
+    KafkaError
+        Kafka does not answer, or refuses.
+    MissingJars
+        The Kafka connector has not been fetched.
+    """
+    load()
+    settings = {
+        **client_properties(servers, properties),
+        "isolation.level": "read_committed",
+        "enable.auto.commit": "false",
+        "default.api.timeout.ms": "15000",
+    }
+    try:
+        drain = java_code.new("kafka.Drain", java_properties(settings), topic, partition)
+        try:
+            while (batch := drain.next()) is not None:
+                yield from _records(bytes(batch))
+        finally:
+            drain.close()
+    except Py4JJavaError as error:
+        raise refusal(servers, error.java_exception) from None
+
+
+def _records(batch: bytes) -> Iterator[tuple[int, bytes | None]]:
+    at = 0
+    while at < len(batch):
+        offset, size = _HEAD.unpack_from(batch, at)
+        at += _HEAD.size
+        yield offset, None if size < 0 else batch[at : at + size]
+        at += max(size, 0)
