@@ -83,12 +83,17 @@ def lock() -> str:
     lines = ["# Made by `python -m connectors.jars lock` from jars.toml: coordinates and SHA-256."]
     with tempfile.TemporaryDirectory() as repository:
         for group, wanted in tomllib.loads((_conf() / "jars.toml").read_text("utf-8")).items():
-            artifacts = [_artifact(each, Path(repository)) for each in wanted["coordinates"]]
-            names = set(wanted["coordinates"])
-            if wanted["transitive"]:
-                roots = [Dependency(artifact, scope="runtime") for artifact in artifacts]
-                _, nodes = artifacts[0].context.resolver.get_dependency_list(roots)
-                names |= {f"{node.dep.groupId}:{node.dep.artifactId}:{node.dep.version}" for node in nodes}
+            names = set(wanted.get("alone", ()))
+            for each in wanted.get("with_dependencies", ()):
+                artifact = _artifact(each, Path(repository))
+                found = artifact.context.resolver.get_dependency_list(
+                    [Dependency(artifact, scope="runtime")]
+                )
+                names.add(each)
+                names.update(
+                    f"{node.dep.groupId}:{node.dep.artifactId}:{node.dep.version}"
+                    for node in found[1]
+                )
             lines += ["", f"[{group}]"]
             for name in sorted(names):
                 jar = _artifact(name, Path(repository)).resolve()

@@ -116,8 +116,8 @@ def _compiled(gateway: Any, sources: dict[str, str], against: list[Path]) -> dic
     classes = jvm.java.util.HashMap()
     compiler.setClassFileCreator(commons.MapResourceCreator(classes))
     units = gateway.new_array(commons.Resource, len(sources))
-    for place, (path, text) in enumerate(sources.items()):
-        units[place] = commons.StringResource(path, text)
+    for place, (name, text) in enumerate(sources.items()):
+        units[place] = commons.StringResource(name, text)
     compiler.compile(units)
     return {path: bytes(classes[path]) for path in sorted(classes)}
 

@@ -95,9 +95,11 @@ class Admin:
         partitions, replication
             None for the broker's default.
         """
-        made = _shaded().clients.admin.NewTopic(
-            name, partitions or _DEFAULT, replication or _DEFAULT
-        ).configs(self._jvm.java.util.HashMap(dict(configs)))
+        made = (
+            _shaded()
+            .clients.admin.NewTopic(name, partitions or _DEFAULT, replication or _DEFAULT)
+            .configs(self._jvm.java.util.HashMap(dict(configs)))
+        )
         self._get(self._client.createTopics(self._jvm.java.util.Collections.singleton(made)).all())
 
     def topic_configs(self, names: Collection[str]) -> dict[str, dict[str, str]]:
@@ -116,8 +118,12 @@ class Admin:
         for name in names:
             resources.add(config.ConfigResource(config.ConfigResource.Type.valueOf(kind), name))
         answers = self._get(self._client.describeConfigs(resources).all())
+        # A collection that is neither list nor set cannot be gone through from here.
+        as_list = self._jvm.java.util.ArrayList
         return {
-            resource.name(): {entry.name(): entry.value() for entry in answers[resource].entries()}
+            resource.name(): {
+                entry.name(): entry.value() for entry in as_list(answers[resource].entries())
+            }
             for resource in answers
         }
 

@@ -254,6 +254,7 @@ def _run(command: list[str], timeout_s: float) -> str:
         command,
         capture_output=True,
         text=True,
+        errors="backslashreplace",
         stdin=subprocess.DEVNULL,
         check=False,
         timeout=timeout_s,

@@ -221,7 +221,9 @@ def topics_create(
     try:
         retention_ms = None if retention is None else parse_duration(retention)
     except ValueError:
-        raise typer.BadParameter(f"--retention {retention}: a duration like 30d is expected") from None
+        raise typer.BadParameter(
+            f"--retention {retention}: a duration like 30d is expected"
+        ) from None
     for made in create_topics(
         load_config(config),
         partitions=partitions,

@@ -123,7 +123,11 @@ def create_topics(
 def _connections(config: Config, problems: list[str]) -> Iterator[tuple["Admin", list[Use]]]:
     """A connection for each user and cluster that the configuration has, and what needs it."""
     groups: dict[tuple[str, tuple[tuple[str, str], ...]], list[Use]] = {}
-    for section, connection in (*kafka_clients.inputs(config), *kafka_clients.sinks(config)):
+    named: list[tuple[str, KafkaInput | KafkaSink]] = [
+        *kafka_clients.inputs(config),
+        *kafka_clients.sinks(config),
+    ]
+    for section, connection in named:
         properties = tuple(sorted(kafka_clients.properties(connection).items()))
         key = kafka_clients.servers(connection), properties
         groups.setdefault(key, []).append(Use(section, connection))
@@ -140,7 +144,9 @@ def _connections(config: Config, problems: list[str]) -> Iterator[tuple["Admin",
         except MissingJars as error:
             raise Failure(f"the Kafka connector is missing: {error}") from None
         except KafkaError as error:
-            sections = ", ".join(f"[{section}]" for section in dict.fromkeys(u.section for u in uses))
+            sections = ", ".join(
+                f"[{section}]" for section in dict.fromkeys(u.section for u in uses)
+            )
             problems.append(f"{sections}: {error}")
 
 

@@ -75,9 +75,7 @@ def transactional_id(config: Config, output: str, place: int) -> str:
 
 def properties(connection: KafkaInput | KafkaSink) -> dict[str, str]:
     """As configured; environment variables are filled in by the client."""
-    return {
-        name: secret_values.for_client(value) for name, value in connection.properties.items()
-    }
+    return {name: secret_values.for_client(value) for name, value in connection.properties.items()}
 
 
 def source_properties(source: KafkaInput) -> dict[str, str]:

@@ -200,7 +200,9 @@ def test_a_job_is_rescaled_with_open_transactions(cluster, tmp_path, lanes):
     assert Counter(row["id"] for row in got["learn_log"]) == Counter(ids)
     assert Counter(row["id"] for row in got["evaluations"]) == Counter(ids)
     assert got["dead_letters"] == []
-    written = (read_parts(job.config.sinks(output)[0].path) for output in ("predictions", "learn_log"))
+    written = (
+        read_parts(job.config.sinks(output)[0].path) for output in ("predictions", "learn_log")
+    )
     replayed(*written, features_sent(job), {"m": spec})
 
 

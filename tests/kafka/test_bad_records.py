@@ -55,9 +55,9 @@ def test_each_bad_record_is_a_dead_letter_where_it_lies_and_nothing_restarts(
     for position, (name, raw, reason, shown) in placed.items():
         letter = letters[position]
         assert (letter["reason"], letter["source"], letter["stage"]) == (reason, name, "decode")
-        assert letter["raw"] == (
-            shown if shown is not None or raw is None else as_shown(raw)
-        ), position
+        assert letter["raw"] == (shown if shown is not None or raw is None else as_shown(raw)), (
+            position
+        )
     assert cluster.rest.restarts(job_id) == 0
     # Every other record counts, and counts once.
     for output in ("predictions", "evaluations"):

@@ -4,6 +4,7 @@ import os
 import random
 import threading
 import time
+from typing import Self
 
 import pytest
 
@@ -29,7 +30,7 @@ class Producing:
         self.sent = 0
         self.error: BaseException | None = None
 
-    def __enter__(self) -> "Producing":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -83,9 +84,7 @@ def wait_for_all(job: KafkaJob, events: list[dict]) -> None:
         job.wait_for(sum("label" in event for event in events), output)
 
 
-def test_task_managers_are_killed_at_random_and_each_record_counts_once(
-    cluster, topics, tmp_path
-):
+def test_task_managers_are_killed_at_random_and_each_record_counts_once(cluster, topics, tmp_path):
     rng = random.Random(SEED)
     print(f"RIVERRUN_SEED={SEED}")
     events = phishing(900)

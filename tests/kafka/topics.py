@@ -36,9 +36,7 @@ class Topics:
     def create(self, *topics: str, partitions: int = 1) -> None:
         admin = KafkaAdminClient(**self._client)
         try:
-            admin.create_topics(
-                [NewTopic(self.name(topic), partitions, 1) for topic in topics]
-            )
+            admin.create_topics([NewTopic(self.name(topic), partitions, 1) for topic in topics])
         finally:
             admin.close()
 
@@ -59,6 +57,8 @@ class Topics:
             value = json.dumps(record) if isinstance(record, dict) else record
             value = value.encode() if isinstance(value, str) else value
             own = record["id"].encode() if partition is None else key
+            if own is None and value is None:
+                own = b"no value"  # the client refuses a record without either
             sent.append(self._producer.send(self.name(topic), value, key=own, partition=partition))
         self._producer.flush()
         for future in sent:
