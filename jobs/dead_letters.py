@@ -8,28 +8,38 @@ import msgspec
 
 from connectors.files import read_parts
 from events.messages import DeadLetter
+from jobs import reading_kafka
 from jobs.config import Config
 from jobs.errors import Failure
-from jobs.settings import FileSink
+from jobs.settings import FileSink, Sink
 
 _BASE64 = "base64:"
 
 
 def dead_letters(config: Config, reason: str | None = None) -> Iterator[DeadLetter]:
-    """Dead letters of the file outputs, of one reason or of all.
+    """Dead letters of the first output that is configured for them, of one reason or of all.
 
     Raises
     ------
     Failure
-        The configuration writes none to files.
+        The configuration has none, or Kafka refuses.
     """
-    folders = [sink.path for sink in config.dead_letters if isinstance(sink, FileSink)]
-    if not folders:
-        raise Failure('the configuration has no [dead_letters] with connector = "file"')
-    for line in read_parts(folders[0]):
+    if not config.dead_letters:
+        raise Failure("the configuration has no [dead_letters]")
+    for line in _texts(config.dead_letters[0]):
         letter = msgspec.json.decode(line, type=DeadLetter)
         if reason is None or letter.reason == reason:
             yield letter
+
+
+def _texts(sink: Sink) -> Iterator[str | bytes]:
+    if isinstance(sink, FileSink):
+        yield from read_parts(sink.path)
+        return
+    for partition in reading_kafka.streams("dead_letters", sink):
+        for record in partition:
+            if record.raw is not None:
+                yield record.raw
 
 
 def replay(letters: Iterator[DeadLetter], target: Path, limit: int) -> tuple[int, int]:

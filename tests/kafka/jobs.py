@@ -36,7 +36,7 @@ class KafkaJob:
         self.path = folder / "job.toml"
         self._folder = folder
         connection = {"connector": "kafka", "bootstrap_servers": topics.servers}
-        self._document = {
+        self.document = {
             **{name: {**connection, **source} for name, source in inputs.items()},
             **{
                 name: {**connection, "topic": topics.name(name), **(sink or {})} for name in outputs
@@ -49,8 +49,8 @@ class KafkaJob:
 
     def configure(self, **sections: Any) -> Config:
         """Write the configuration, with these sections instead of those that stand there."""
-        self._document.update(sections)
-        made = read_config(self._document, self._folder)
+        self.document.update(sections)
+        made = read_config(self.document, self._folder)
         self._folder.mkdir(parents=True, exist_ok=True)
         self.path.write_text(made.to_public_toml())
         self.config = load_config(self.path)

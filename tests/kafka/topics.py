@@ -1,12 +1,14 @@
 """Topics for tests, written and read by kafka-python: none of the code under test is in it."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.admin import NewTopic
+from kafka.admin import ConfigResource, ConfigResourceType, NewPartitions, NewTopic
+from kafka.structs import OffsetAndMetadata
 
 
 class Topics:
@@ -33,12 +35,59 @@ class Topics:
         """As Kafka knows it."""
         return f"{self._prefix}-{topic}"
 
-    def create(self, *topics: str, partitions: int = 1) -> None:
+    def create(
+        self, *topics: str, partitions: int = 1, configs: dict[str, str] | None = None
+    ) -> None:
+        with self._admin() as admin:
+            admin.create_topics(
+                [
+                    NewTopic(self.name(topic), partitions, 1, topic_configs=configs or {})
+                    for topic in topics
+                ]
+            )
+
+    def grow(self, topic: str, partitions: int) -> None:
+        """Add partitions until there are so many."""
+        with self._admin() as admin:
+            admin.create_partitions({self.name(topic): NewPartitions(partitions)})
+
+    def configs(self, topic: str, *names: str) -> list[str]:
+        """Settings of a topic."""
+        asked = ConfigResource(ConfigResourceType.TOPIC, self.name(topic))
+        with self._admin() as admin:
+            found = admin.describe_configs([asked], config_filter="all")
+        [settings] = [of for kind in found.values() for of in kind.values()]
+        return [settings[name]["value"] for name in names]
+
+    def partitions(self, topic: str) -> int:
+        """How many a topic has."""
+        with self._consumer() as consumer:
+            return len(consumer.partitions_for_topic(self.name(topic)))
+
+    def commit(self, topic: str, offset: int, *, group: str) -> None:
+        """Commit an offset of partition 0 for a consumer group."""
+        partition = TopicPartition(self.name(topic), 0)
+        with self._consumer(group_id=group) as consumer:
+            consumer.assign([partition])
+            consumer.commit({partition: OffsetAndMetadata(offset, "", -1)})
+
+    @contextmanager
+    def _admin(self) -> Iterator[KafkaAdminClient]:
         admin = KafkaAdminClient(**self._client)
         try:
-            admin.create_topics([NewTopic(self.name(topic), partitions, 1) for topic in topics])
+            yield admin
         finally:
             admin.close()
+
+    @contextmanager
+    def _consumer(self, **settings: Any) -> Iterator[KafkaConsumer]:
+        consumer = KafkaConsumer(
+            **{"group_id": None, "enable_auto_commit": False, **self._client, **settings}
+        )
+        try:
+            yield consumer
+        finally:
+            consumer.close()
 
     def send(
         self,
@@ -66,14 +115,8 @@ class Topics:
 
     def read(self, topic: str, *, committed: bool = True) -> list[Any]:
         """Every record up to the present end, by partition and offset."""
-        consumer = KafkaConsumer(
-            **self._client,
-            group_id=None,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed" if committed else "read_uncommitted",
-        )
-        try:
+        isolation = "read_committed" if committed else "read_uncommitted"
+        with self._consumer(isolation_level=isolation) as consumer:
             name = self.name(topic)
             partitions = [
                 TopicPartition(name, number) for number in consumer.partitions_for_topic(name) or ()
@@ -86,8 +129,6 @@ class Topics:
                 for partition, records in consumer.poll(timeout_ms=200).items():
                     found[partition] += [r for r in records if r.offset < ends[partition]]
             return [record for partition in partitions for record in found[partition]]
-        finally:
-            consumer.close()
 
     def texts(self, topic: str) -> list[str]:
         """Committed records as text."""
