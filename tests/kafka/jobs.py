@@ -10,6 +10,7 @@ from jobs.backtest import flow
 from jobs.cluster import Cluster
 from jobs.config import Config, load_config, read_config
 from jobs.starting import Start
+from jobs.toml_text import dump_toml
 from jobs.waiting import wait_until
 from operators.plain import Record
 from tests.jobs.flows import CLOCK_FIELDS, OUTPUTS
@@ -52,7 +53,7 @@ class KafkaJob:
         self.document.update(sections)
         made = read_config(self.document, self._folder)
         self._folder.mkdir(parents=True, exist_ok=True)
-        self.path.write_text(made.to_public_toml())
+        self.path.write_text(dump_toml(self.document))
         self.config = load_config(self.path)
         assert self.config == made
         return self.config

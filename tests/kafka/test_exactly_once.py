@@ -2,9 +2,7 @@
 
 import os
 import random
-import threading
 import time
-from typing import Self
 
 import pytest
 
@@ -12,6 +10,7 @@ from jobs.broker import Broker
 from jobs.waiting import wait_until
 from tests.jobs.flows import LOGISTIC, classifier, phishing
 from tests.kafka.jobs import PATIENCE_S, KafkaJob
+from tests.kafka.producing import Producing
 from tests.replay import replayed
 
 pytestmark = [pytest.mark.cluster, pytest.mark.kafka]
@@ -19,34 +18,6 @@ pytestmark = [pytest.mark.cluster, pytest.mark.kafka]
 SEED = int(os.environ.get("RIVERRUN_SEED", random.randrange(1 << 32)))
 INPUTS = ("features", "labels")
 OUTPUTS = ("predictions", "evaluations", "learn_log", "dead_letters")
-
-
-class Producing:
-    """A producer that goes on in a thread, record by record, until all are sent."""
-
-    def __init__(self, topics, events: list[dict], per_second: float) -> None:
-        self._topics, self._events, self._pause = topics, events, 1 / per_second
-        self._thread = threading.Thread(target=self._run)
-        self.sent = 0
-        self.error: BaseException | None = None
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._thread.join()
-        assert self.error is None, self.error
-
-    def _run(self) -> None:
-        try:
-            for event in self._events:
-                name = "features" if "features" in event else "labels"
-                self._topics.send(name, [event], partition=None)
-                self.sent += 1
-                time.sleep(self._pause)
-        except BaseException as error:
-            self.error = error
 
 
 def streaming(topics, folder, **job) -> KafkaJob:
