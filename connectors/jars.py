@@ -23,9 +23,9 @@ class MissingJars(Exception):
     """Jars of a group have not been fetched."""
 
 
-def folder(group: str) -> Path:
-    """Where a group's jars lie, or would."""
-    return cache_folder() / "jars" / group
+def folder(group: str, cache: Path | None = None) -> Path:
+    """Where a group's jars lie, or would; `cache` None stands for `cache_folder()`."""
+    return (cache or cache_folder()) / "jars" / group
 
 
 def find(group: str) -> list[Path]:
@@ -140,7 +140,12 @@ def main(argv: Iterable[str] | None = None) -> int:
         (_conf() / "jars.lock").write_text(lock(), encoding="utf-8")
         return 0
     for group in options.groups or GROUPS:
-        print(f"{group}: {len(fetch(group))} jars in {folder(group)}")
+        try:
+            print(f"{group}: {len(fetch(group))} jars in {folder(group)}")
+        # jgo raises RuntimeError for a jar that no repository has; what requests raises is an OSError.
+        except (OSError, RuntimeError, ValueError) as error:
+            print(f"{group}: {error}", file=sys.stderr)
+            return 1
     return 0
 
 

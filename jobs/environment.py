@@ -143,8 +143,7 @@ def conf_folder() -> Path:
 
 def connector_jars() -> Path:
     """The folder whose jars every Flink process loads besides the wheel's."""
-    _cache_folder()
-    return jars.folder(jars.CONNECTOR)
+    return jars.folder(jars.CONNECTOR, _cache_folder())
 
 
 def local_configuration() -> Any:

@@ -4,8 +4,6 @@
 docs/configuration.md explains every key.
 """
 
-import os
-from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -256,10 +254,6 @@ class Config(Struct, frozen=True):
         """The rules of the join."""
         return JoinSettings(**msgspec.structs.asdict(self.join))
 
-    def resolve(self, text: str, environ: Mapping[str, str] = os.environ) -> str:
-        """A text of this configuration with environment variables filled in, for use at once."""
-        return secret_values.resolve(text, environ)
-
     def to_public_dict(self) -> dict[str, Any]:
         """The configuration as it could stand in a file, defaults and all, secrets as `***`."""
         sections: dict[str, Any] = {}
@@ -294,9 +288,10 @@ def _public(section: Struct) -> dict[str, Any]:
             continue
         elif key != field:
             shown[key] = format_duration(value)
+        elif key in ("properties", "topics") and not value:
+            continue
         elif key == "properties":
-            if value:
-                shown[key] = secret_values.mask_properties(value)
+            shown[key] = secret_values.mask_properties(value)
         elif isinstance(value, SnapshotSettings) and value.every is not None:
             shown[key] = {"every": value.every}
         elif isinstance(value, Struct):

@@ -347,11 +347,12 @@ def test_what_is_not_built_yet_is_refused(tmp_path: Path) -> None:
         {
             "job": {"name": "job"},
             "features": kafka,
+            "control": {**kafka, "topic": "control"},
             "models": [classifier()],
         },
         tmp_path,
     )
-    with pytest.raises(ConfigError, match="kafka"):
+    with pytest.raises(ConfigError, match=r"\[control\] is not built yet"):
         backtest(config)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from events.limits import Limits, Schema, TimeRange
 from events.messages import Event
-from jobs import settings
+from jobs import kafka_clients, settings
 from jobs.config import (
     Config,
     ConfigError,
@@ -366,10 +366,11 @@ def test_secrets_are_resolved_where_they_are_used_only() -> None:
     config = config_of(with_section(KAFKA), ENVIRON)
     assert isinstance(config.labels, KafkaInput)
     assert config.labels.topic == "${TOPIC}"
-    jaas = config.labels.properties["sasl.jaas.config"]
-    assert config.resolve(jaas, ENVIRON) == "u=bob p=swordfish"
-    with pytest.raises(KeyError, match="USER"):
-        config.resolve(jaas, {})
+    assert kafka_clients.properties(config.labels) == {
+        "sasl.jaas.config": "u=${env:USER} p=${env:PW}",
+        "ssl.key.password": "hunter2",
+        "client.id": "x-${env:USER}",
+    }
 
 
 def test_secrets_are_shown_masked() -> None:
@@ -379,6 +380,8 @@ def test_secrets_are_shown_masked() -> None:
         "connector": "kafka",
         "topic": "***",
         "bootstrap_servers": "***:9092",
+        "start": "earliest",
+        "stop": "never",
         "properties": {
             "sasl.jaas.config": "***",
             "ssl.key.password": "***",
@@ -616,11 +619,11 @@ learn_if = { margin = 0.2 }
         ),
         (
             '[labels]\nconnector = "kafka"\nbootstrap_servers = "a:1"',
-            "[labels] topic is missing; one of topic and topic_pattern is expected",
+            "[labels] topic is missing; one of topic, topics and topic_pattern is expected",
         ),
         (
             '[labels]\nconnector = "kafka"\nbootstrap_servers = "a:1"\ntopic = "t"\ntopic_pattern = "t"',
-            "[labels] topic stands beside topic_pattern; one of topic and topic_pattern is expected",
+            "[labels] topic stands beside topic_pattern; one of topic, topics and topic_pattern is expected",
         ),
         (
             '[labels]\nconnector = "kafka"\nbootstrap_servers = "a:1,b"\ntopic = "t"',
@@ -638,7 +641,8 @@ learn_if = { margin = 0.2 }
             '[labels]\nconnector = "kafka"\nbootstrap_servers = "a:1"\ntopic = "t"\nwatch = true',
             (
                 '[labels] watch is no key of connector = "kafka"; '
-                "known are connector, topic, topic_pattern, bootstrap_servers, properties"
+                "known are connector, topic, topics, topic_pattern, bootstrap_servers, properties, "
+                "start, stop"
             ),
         ),
         (
@@ -976,3 +980,36 @@ def test_event_time_needs_thread_mode():
     assert problems_of(text) == [
         '[job] execution is "process"; ordering = "event_time" needs "thread"'
     ]
+
+
+@pytest.mark.parametrize("start", ["earliest", "latest", "group", 1_700_000_000_000])
+def test_a_kafka_input_begins_and_ends_where_it_is_told(start: str | int) -> None:
+    kafka = 'connector = "kafka"\nbootstrap_servers = "a:1"\ntopics = ["t", "u"]\nstop = "latest"\n'
+    config = config_of(with_section(f"[labels]\n{kafka}start = {json.dumps(start)}"))
+    assert isinstance(config.labels, KafkaInput)
+    assert (config.labels.named_topics, config.labels.start) == (("t", "u"), start)
+    assert config.labels.stop == "latest"
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (
+            'start = "now"',
+            'start is "now"; "earliest", "latest", "group" or a time in ms is expected',
+        ),
+        ("stop = true", 'stop is true; "never", "latest" or a time in ms is expected'),
+        (
+            'properties = { "auto.offset.reset" = "latest" }',
+            'properties."auto.offset.reset" cannot be set; it has a key of its own, start',
+        ),
+        (
+            'topics = ["t", "a b"]',
+            'topics is "a b"; up to 249 letters, digits and . _ - are expected',
+        ),
+    ],
+)
+def test_what_a_kafka_input_cannot_have_is_one_line(line: str, problem: str) -> None:
+    topic = "" if line.startswith("topics") else 'topic = "t"\n'
+    kafka = f'connector = "kafka"\nbootstrap_servers = "a:1"\n{topic}{line}\n'
+    assert problems_of(with_section(f"[labels]\n{kafka}")) == [f"[labels] {problem}"]

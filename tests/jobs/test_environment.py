@@ -92,8 +92,8 @@ def test_without_any_java_the_error_says_what_was_found_and_what_to_do(
 
 
 def test_the_lib_folder_has_flinks_jars_the_python_runner_and_the_connectors(cache: Path) -> None:
-    (cache / "jars").mkdir()
-    (cache / "jars" / "kafka.jar").touch()
+    (cache / "jars" / "connector").mkdir(parents=True)
+    (cache / "jars" / "connector" / "kafka.jar").touch()
     environ = environment.flink_environ()
     wheel = Path(environ["FLINK_HOME"])
     runner = [jar.name for jar in (wheel / "opt").glob("flink-python-*.jar")]
@@ -106,8 +106,8 @@ def test_the_lib_folder_has_flinks_jars_the_python_runner_and_the_connectors(cac
 def test_the_lib_folder_is_made_once_and_anew_when_a_connector_comes(cache: Path) -> None:
     first = environment.flink_environ()["FLINK_LIB_DIR"]
     assert environment.flink_environ()["FLINK_LIB_DIR"] == first
-    (cache / "jars").mkdir()
-    (cache / "jars" / "kafka.jar").touch()
+    (cache / "jars" / "connector").mkdir(parents=True)
+    (cache / "jars" / "connector" / "kafka.jar").touch()
     assert environment.flink_environ()["FLINK_LIB_DIR"] != first
 
 

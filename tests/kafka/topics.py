@@ -18,7 +18,7 @@ class Topics:
         self.servers = servers
         self._prefix = prefix
         self._client = {"bootstrap_servers": servers, **security}
-        self._producer = KafkaProducer(**self._client, linger_ms=5, acks="all")
+        self._producer = self._new_producer()
 
     def __enter__(self) -> Self:
         return self
@@ -50,6 +50,9 @@ class Topics:
         """Add partitions until there are so many."""
         with self._admin() as admin:
             admin.create_partitions({self.name(topic): NewPartitions(partitions)})
+        # The producer would learn of them minutes later.
+        self._producer.close()
+        self._producer = self._new_producer()
 
     def configs(self, topic: str, *names: str) -> list[str]:
         """Settings of a topic."""
@@ -70,6 +73,9 @@ class Topics:
         with self._consumer(group_id=group) as consumer:
             consumer.assign([partition])
             consumer.commit({partition: OffsetAndMetadata(offset, "", -1)})
+
+    def _new_producer(self) -> KafkaProducer:
+        return KafkaProducer(**self._client, linger_ms=5, acks="all")
 
     @contextmanager
     def _admin(self) -> Iterator[KafkaAdminClient]:
