@@ -78,6 +78,13 @@ class Admin:
             for number in range(described[topic].partitions().size())
         ]
 
+    def committed(self, group: str) -> dict[tuple[str, int], int]:
+        """The offsets that a consumer group has committed, by topic and partition."""
+        found = self._get(
+            self._client.listConsumerGroupOffsets(group).partitionsToOffsetAndMetadata()
+        )
+        return {(each.topic(), each.partition()): found[each].offset() for each in found}
+
     def create(
         self,
         name: str,

@@ -11,12 +11,22 @@ from connectors.kafka_admin import load, refusal
 
 # As Drain.java writes it: offset, length of the value or -1.
 _HEAD = struct.Struct(">qi")
+_NO_END = (1 << 63) - 1
 
 
 def read(
-    servers: str, properties: Mapping[str, str], topic: str, partition: int
+    servers: str,
+    properties: Mapping[str, str],
+    topic: str,
+    partition: int,
+    end: int | None = None,
 ) -> Iterator[tuple[int, bytes | None]]:
     """Offset and value of every committed record of a partition; None for one without a value.
+
+    Parameters
+    ----------
+    end
+        The first offset that is not read any more; None for that behind the last record there is.
 
     Raises
     ------
@@ -33,7 +43,8 @@ def read(
         "default.api.timeout.ms": "15000",
     }
     try:
-        drain = java_code.new("kafka.Drain", java_properties(settings), topic, partition)
+        last = _NO_END if end is None else end
+        drain = java_code.new("kafka.Drain", java_properties(settings), topic, partition, last)
         try:
             while (batch := drain.next()) is not None:
                 yield from _records(bytes(batch))

@@ -189,6 +189,26 @@ def letters_replay(
         err.print(f"{left_out:,} left out: cut at [limits] raw_bytes, or without a value")
 
 
+@app.command(epilog="Example: riverrun missing job.toml --json")
+def missing(config: ConfigFile, json: JsonFlag = False) -> None:
+    """List what should be in the outputs by what was read, and is not; exit code 1 if there is any."""
+    from jobs.missing import missing as find
+
+    found = 0
+
+    def told(records: int) -> None:
+        err.print(f"{records:,} records that the job has read were looked at")
+
+    for lost in find(load_config(config), told):
+        found += 1
+        if json:
+            print_json(lost._asdict())
+        else:
+            out.print(f"{lost.output} {lost.model} {lost.id}")
+    if found:
+        raise typer.Exit(1)
+
+
 topics_app = typer.Typer(
     name="topics", help="The Kafka topics of a configuration.", no_args_is_help=True
 )

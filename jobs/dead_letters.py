@@ -6,12 +6,10 @@ from pathlib import Path
 
 import msgspec
 
-from connectors.files import read_parts
 from events.messages import DeadLetter
-from jobs import reading_kafka
 from jobs.config import Config
 from jobs.errors import Failure
-from jobs.settings import FileSink, Sink
+from jobs.reading_outputs import texts
 
 _BASE64 = "base64:"
 
@@ -26,20 +24,10 @@ def dead_letters(config: Config, reason: str | None = None) -> Iterator[DeadLett
     """
     if not config.dead_letters:
         raise Failure("the configuration has no [dead_letters]")
-    for line in _texts(config.dead_letters[0]):
+    for line in texts(config, "dead_letters"):
         letter = msgspec.json.decode(line, type=DeadLetter)
         if reason is None or letter.reason == reason:
             yield letter
-
-
-def _texts(sink: Sink) -> Iterator[str | bytes]:
-    if isinstance(sink, FileSink):
-        yield from read_parts(sink.path)
-        return
-    for partition in reading_kafka.streams("dead_letters", sink):
-        for record in partition:
-            if record.raw is not None:
-                yield record.raw
 
 
 def replay(letters: Iterator[DeadLetter], target: Path, limit: int) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from jobs import reading_kafka
+from jobs import kafka_clients, reading_kafka
 from jobs.config import Config, FileInput
 from jobs.errors import Failure
 from jobs.settings import Input, KafkaInput
@@ -45,7 +45,7 @@ def lines_of(file: Path, input_name: str) -> Iterator[Record]:
                 yield Record(input_name, str(file), f"{file}:{number}", raw)
 
 
-def records(config: Config) -> Iterator[Record]:
+def records(config: Config, *, read_by_the_job: bool = False) -> Iterator[Record]:
     """Every record of every input: one file, folder or partition in its order, several merged by time.
 
     Where there are several, a job's order is whatever their arrival makes it; time is the best guess
@@ -54,7 +54,7 @@ def records(config: Config) -> Iterator[Record]:
     streams = [
         (stream, -place)
         for place, (name, source) in enumerate(config.inputs())
-        for stream in _streams(name, source)
+        for stream in _streams(config, name, source, read_by_the_job)
     ]
     if len(streams) == 1:
         yield from streams[0][0]
@@ -67,10 +67,13 @@ def records(config: Config) -> Iterator[Record]:
         yield record
 
 
-def _streams(name: str, source: Input) -> list[Iterator[Record]]:
+def _streams(
+    config: Config, name: str, source: Input, read_by_the_job: bool
+) -> list[Iterator[Record]]:
     """Each a sequence of records whose order is given: a file or folder, or a partition."""
     if isinstance(source, KafkaInput):
-        return reading_kafka.streams(name, source)
+        group = kafka_clients.group(config, source) if read_by_the_job else None
+        return reading_kafka.streams(name, source, until_committed_by=group)
     return [chain.from_iterable(lines_of(file, name) for file in files_of(source))]
 
 

@@ -11,13 +11,17 @@ from jobs.settings import KafkaInput, KafkaSink
 from operators.plain import Record
 
 
-def streams(name: str, connection: KafkaInput | KafkaSink) -> list[Iterator[Record]]:
+def streams(
+    name: str, connection: KafkaInput | KafkaSink, *, until_committed_by: str | None = None
+) -> list[Iterator[Record]]:
     """Of each partition the committed records that are there now, in their order.
 
     Parameters
     ----------
     name
         The input's or output's, for the records and for errors.
+    until_committed_by
+        A consumer group: nothing at or behind the offsets that it has committed.
 
     Raises
     ------
@@ -36,19 +40,30 @@ def streams(name: str, connection: KafkaInput | KafkaSink) -> list[Iterator[Reco
         if missing := [topic for topic in topics if topic not in known]:
             raise Failure(f"[{name}] there is no topic {missing[0]!r}")
         partitions = admin.partitions(topics)
+        ends = (
+            dict.fromkeys(partitions)
+            if until_committed_by is None
+            else {**dict.fromkeys(partitions, 0), **admin.committed(until_committed_by)}
+        )
     return [
-        _partition(name, servers, properties, topic, partition) for topic, partition in partitions
+        _partition(name, servers, properties, topic, partition, ends[topic, partition])
+        for topic, partition in partitions
     ]
 
 
 def _partition(
-    name: str, servers: str, properties: Mapping[str, str], topic: str, partition: int
+    name: str,
+    servers: str,
+    properties: Mapping[str, str],
+    topic: str,
+    partition: int,
+    end: int | None,
 ) -> Iterator[Record]:
     from connectors import kafka_reader
 
     place = f"{topic}-{partition}"
     with _failures(name):
-        for offset, value in kafka_reader.read(servers, properties, topic, partition):
+        for offset, value in kafka_reader.read(servers, properties, topic, partition, end):
             yield Record(name, place, f"{place}-{offset}", value)
 
 

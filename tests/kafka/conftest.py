@@ -11,7 +11,10 @@ from tests.kafka.topics import Topics
 
 @pytest.fixture(scope="session")
 def _running_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    with Broker.start(tmp_path_factory.mktemp("broker") / "broker") as running:
+    # A transaction that has timed out is aborted soon, not up to 10 s later.
+    settings = {"transaction.abort.timed.out.transaction.cleanup.interval.ms": "500"}
+    folder = tmp_path_factory.mktemp("broker") / "broker"
+    with Broker.start(folder, settings=settings) as running:
         yield running
 
 

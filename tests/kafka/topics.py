@@ -77,6 +77,11 @@ class Topics:
     def _new_producer(self) -> KafkaProducer:
         return KafkaProducer(**self._client, linger_ms=5, acks="all")
 
+    def committed(self, topic: str, *, group: str) -> int:
+        """What a consumer group has committed in partition 0."""
+        with self._consumer(group_id=group) as consumer:
+            return consumer.committed(TopicPartition(self.name(topic), 0)) or 0
+
     @contextmanager
     def _admin(self) -> Iterator[KafkaAdminClient]:
         admin = KafkaAdminClient(**self._client)

@@ -21,13 +21,14 @@ public final class Drain {
     private final TopicPartition partition;
     private final long end;
 
-    public Drain(Properties properties, String topic, int number) {
+    /** @param limit the first offset that is not read any more, if the partition goes so far */
+    public Drain(Properties properties, String topic, int number, long limit) {
         consumer = new KafkaConsumer(
                 properties, new ByteArrayDeserializer(), new ByteArrayDeserializer());
         partition = new TopicPartition(topic, number);
         List only = Collections.singletonList(partition);
         consumer.assign(only);
-        end = ((Long) consumer.endOffsets(only).get(partition)).longValue();
+        end = Math.min(limit, ((Long) consumer.endOffsets(only).get(partition)).longValue());
         consumer.seekToBeginning(only);
     }
 
