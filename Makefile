@@ -80,7 +80,7 @@ formats: $(STAMP) ## make docs/formats.md anew from the code
 .PHONY: lock
 lock: | $(UV) ## make requirements.lock anew from pyproject.toml; ARGS=--upgrade takes newer versions
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-		--group dev $(ARGS) \
+		--group dev --group perf $(ARGS) \
 		--output-file requirements.lock pyproject.toml
 
 .PHONY: clean

@@ -13,7 +13,6 @@ operator chaining, so that each operator has a thread of its own; see `perf/cpu.
 
 import argparse
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -24,13 +23,12 @@ from statistics import median
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 from rich.console import Console
-from rich.table import Table
 
 from perf.bare import Measured
 from perf.cpu import STAGES, Sampler, TooShort
 from perf.flink import Engine, Predicted, engine, run_job
+from perf.report import Row, environment, table, told, write_json
 from perf.workloads import COUNTS, MODELS, SPECS, WORKLOADS, write_events
 
 LOOP, JOB = "river loop", "riverrun job"
@@ -40,29 +38,6 @@ _SKIPPED = 0.2
 _STAGES_UNTIL = 0.8
 # Of the job's own start: until the JVM has compiled what runs for each record.
 _WARM_UP = 30_000
-
-
-class Row(Struct):
-    """One number.
-
-    Attributes
-    ----------
-    case : str
-        `workload/model`.
-    ratio : float or None
-        To the same metric of `baseline`: the median of the rounds' own ratios.
-    ok : bool
-        Whether the job's predictions were the loop's.
-    """
-
-    case: str
-    system: str
-    metric: str
-    value: float
-    unit: str
-    ratio: float | None
-    baseline: str | None
-    ok: bool
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -78,15 +53,15 @@ def main(argv: list[str] | None = None) -> int:
                     try:
                         for row in _case(flink, folder, workload, model, options):
                             rows.append(row)
-                            console.print(_told(row), highlight=False)
+                            console.print(told(row), highlight=False)
                     except TooShort as error:
                         console.print(f"{workload}/{model}: no stages, {error}")
-    described = _environment(options)
-    console.print(_table(rows))
+    engine_used = "cluster" if options.cluster else "MiniCluster"
+    described = environment(engine=engine_used, seed=options.seed, rounds=options.rounds)
+    console.print(table(rows))
     console.print(", ".join(f"{key} {value}" for key, value in described.items()))
     if options.json is not None:
-        document = {"environment": described, "rows": rows}
-        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(document)) + b"\n")
+        write_json(options.json, described, rows)
     return 0 if all(row.ok for row in rows) else 1
 
 
@@ -208,60 +183,6 @@ def _parse_us(events: Path, count: int) -> float:
     for line in lines:
         decode(line)
     return (time.process_time() - begun) / count * 1e6
-
-
-def _told(row: Row) -> str:
-    ratio = "" if row.ratio is None else f", {row.ratio:.2f} of the {row.baseline}"
-    return f"{row.case} {row.system} {row.metric} {row.value:,.1f} {row.unit}{ratio}"
-
-
-def _table(rows: list[Row]) -> Table:
-    table = Table("case", "system", "metric", box=None)
-    for title in ("value", "unit", "ratio"):
-        table.add_column(title, justify="right")
-    table.add_column("ok")
-    for row in rows:
-        table.add_row(
-            row.case,
-            row.system,
-            row.metric,
-            f"{row.value:,.1f}" if row.value < 1000 else f"{row.value:,.0f}",
-            row.unit,
-            "" if row.ratio is None else f"{row.ratio:.2f}",
-            "yes" if row.ok else "NO",
-        )
-    return table
-
-
-def _environment(options: argparse.Namespace) -> dict[str, Any]:
-    """What the numbers depend on besides the code."""
-    from importlib.metadata import version
-
-    root = Path(__file__).parent.parent
-    commit = subprocess.run(
-        ["git", "-C", str(root), "describe", "--always", "--dirty"],
-        check=False,  # not every copy is a repository
-        capture_output=True,
-        text=True,
-    )
-    return {
-        "engine": "cluster" if options.cluster else "MiniCluster",
-        "seed": options.seed,
-        "rounds": options.rounds,
-        "commit": commit.stdout.strip(),
-        "python": platform.python_version(),
-        "river": version("river"),
-        "flink": version("apache-flink"),
-        "cpu": _cpu(),
-        "cores": os.cpu_count(),
-        "load": round(os.getloadavg()[0], 1),
-    }
-
-
-def _cpu() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())
 
 
 if __name__ == "__main__":

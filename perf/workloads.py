@@ -140,6 +140,16 @@ SPECS: dict[str, dict[str, Any]] = {
     },
 }
 
+# On Kafka: Bananas.
+KAFKA_MODELS: dict[str, Callable[[], Any]] = {
+    "LR": MODELS["LR"],
+    "ARF": lambda: forest.ARFClassifier(n_models=10, seed=42),
+}
+KAFKA_SPECS: dict[str, dict[str, Any]] = {
+    "LR": SPECS["LR"],
+    "ARF": {"class": "river.forest.ARFClassifier", "params": {"n_models": 10, "seed": 42}},
+}
+
 # Transactions for which the loop takes some 10 s on the machine of docs/performance.md.
 COUNTS: dict[str, dict[str, int]] = {
     "urls": {"LR": 50_000, "HAT": 5_000, "SRP(HAT)": 1_500, "SRP(NB)": 3_000, "ARF": 20_000},

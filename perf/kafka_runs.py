@@ -1,0 +1,248 @@
+"""The job and the loops of `perf/loops.py` on one broker: started, watched, ended, and what they wrote."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import msgspec
+import psutil
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.admin import NewTopic
+
+from jobs.broker import Broker
+from jobs.cluster import Cluster
+from jobs.config import load_config
+from jobs.submitting import submit
+from jobs.toml_text import dump_toml
+from jobs.waiting import wait_until
+from perf.loops import LOOPS, Said
+from perf.workloads import KAFKA_SPECS
+
+_LONGEST_S = 1800.0
+_ROOT = Path(__file__).parent.parent
+
+
+class System(NamedTuple):
+    """Something that predicts and learns.
+
+    Attributes
+    ----------
+    name : str
+        Of `perf.loops.LOOPS`, or one of this project's job.
+    committed : bool
+        Whether it writes in transactions.
+    task_managers : int
+        0 for a loop; with 2 the model has one of its own.
+    state_backend, delivery : str
+        Of a job.
+    outputs : bool
+        Whether the job writes evaluations and the learn log, too.
+    """
+
+    name: str
+    committed: bool = False
+    task_managers: int = 0
+    state_backend: str = "heap"
+    delivery: str = "exactly_once"
+    outputs: bool = False
+
+
+class Departure(NamedTuple):
+    """A prediction as Kafka has it; times in ms since the epoch, `left` the producer's."""
+
+    id: str
+    left: int
+    predicted: int
+    said: dict[str, float]
+
+
+class Used(NamedTuple):
+    """What a system's processes took."""
+
+    cpu_s: float
+    memory_mb: float
+
+
+class Bench:
+    """A broker, and a cluster for each number of task managers that is asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._stack = ExitStack()
+        self._clusters: dict[int, Cluster] = {}
+        self._runs = 0
+
+    def __enter__(self) -> Self:
+        self.broker = self._stack.enter_context(Broker.start(self._folder / "kafka"))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def topic(self, name: str) -> str:
+        """A new topic of one partition."""
+        self._runs += 1
+        full = f"{name}-{self._runs}"
+        admin = KafkaAdminClient(bootstrap_servers=self.broker.servers)
+        admin.create_topics([NewTopic(full, 1, 1)])
+        admin.close()
+        return full
+
+    @contextmanager
+    def running(self, system: System, model: str, source: str, target: str) -> Iterator["Watch"]:
+        """The system, from when it has been started until the end of the block."""
+        if system.task_managers:
+            with self._job(system, model, source, target) as processes:
+                yield Watch(processes)
+            return
+        command = [sys.executable, "-m", "perf.loops", system.name]
+        log = (self._folder / "loops.log").open("ab")
+        loop = subprocess.Popen(
+            [*command, self.broker.servers, source, target, model],
+            cwd=_ROOT,
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            yield Watch([psutil.Process(loop.pid)])
+            if loop.poll() is not None:
+                raise RuntimeError(f"{system.name} has ended; see {log.name}")
+        finally:
+            loop.kill()
+            loop.wait()
+            log.close()
+
+    def wait_for(self, topic: str, count: int, committed: bool) -> list[Departure]:
+        """Wait until there are so many predictions; all of them, in order."""
+        partition = TopicPartition(topic, 0)
+        consumer = self._consumer(committed)
+        try:
+            consumer.assign([partition])
+            wait_until(
+                lambda: consumer.end_offsets([partition])[partition] >= count,
+                f"{count} predictions in {topic}",
+                timeout_s=_LONGEST_S,
+                every_s=0.5,
+            )
+        finally:
+            consumer.close()
+        # Markers of transactions count as records in an offset.
+        while len(found := self.read(topic, committed)) < count:
+            time.sleep(0.5)
+        return found
+
+    def read(self, topic: str, committed: bool) -> list[Departure]:
+        """All predictions of a topic."""
+        decode = msgspec.json.Decoder(Said).decode
+        return [
+            Departure(said.id, record.timestamp, said.predicted_at, said.probabilities)
+            for record in self.records(topic, committed)
+            for said in [decode(record.value)]
+        ]
+
+    def records(self, topic: str, committed: bool) -> Iterator[Any]:
+        """All records of a topic, up to its present end."""
+        partition = TopicPartition(topic, 0)
+        consumer = self._consumer(committed)
+        try:
+            consumer.assign([partition])
+            consumer.seek_to_beginning(partition)
+            end = consumer.end_offsets([partition])[partition]
+            while consumer.position(partition) < end:
+                for records in consumer.poll(timeout_ms=500).values():
+                    yield from records
+        finally:
+            consumer.close()
+
+    def _consumer(self, committed: bool) -> Any:
+        return KafkaConsumer(
+            bootstrap_servers=self.broker.servers,
+            group_id=None,
+            enable_auto_commit=False,
+            isolation_level="read_committed" if committed else "read_uncommitted",
+        )
+
+    @contextmanager
+    def _job(
+        self, system: System, model: str, source: str, target: str
+    ) -> Iterator[list[psutil.Process]]:
+        cluster = self._cluster(system.task_managers)
+        folder = self._folder / target
+        folder.mkdir()
+        path = folder / "job.toml"
+        path.write_text(dump_toml(self._document(system, model, source, target, folder)))
+        job_id = submit(load_config(path), path, cluster.rest)
+        try:
+            yield [psutil.Process(pid) for pid in cluster.task_manager_pids.values()]
+        finally:
+            cluster.rest.cancel(job_id)
+            cluster.rest.wait_for(job_id, {"CANCELED"})
+
+    def _cluster(self, task_managers: int) -> Cluster:
+        """One at a time: an idle Flink takes memory and some CPU, too."""
+        if task_managers not in self._clusters:
+            for other in self._clusters.values():
+                other.stop()
+            self._clusters.clear()
+            self._clusters[task_managers] = cluster = Cluster.start(
+                self._folder / f"cluster-{self._runs}-{task_managers}", task_managers=task_managers
+            )
+            self._stack.callback(lambda: cluster.job_manager_pid and cluster.stop())
+        return self._clusters[task_managers]
+
+    def _document(
+        self, system: System, model: str, source: str, target: str, folder: Path
+    ) -> dict[str, Any]:
+        connection = {"connector": "kafka", "bootstrap_servers": self.broker.servers}
+        sink = {**connection, "delivery": system.delivery}
+        outputs = {"predictions": {**sink, "topic": target}}
+        if system.outputs:
+            for output in ("evaluations", "learn_log"):
+                outputs[output] = {**sink, "topic": self.topic(f"{target}-{output}")}
+        job = {
+            "name": target,
+            "checkpoint_dir": str(folder / "checkpoints"),
+            "state_backend": system.state_backend,
+        }
+        return {
+            "job": {**job, "isolate_model": system.task_managers == 2},
+            "features": {**connection, "topic": source},
+            **outputs,
+            "models": [{"name": "m", "task": "classification", "spec": KAFKA_SPECS[model]}],
+        }
+
+
+class Watch:
+    """What processes take while they run."""
+
+    def __init__(self, processes: list[psutil.Process]) -> None:
+        self._processes = processes
+        self._before = self._cpu_s()
+
+    def used(self) -> Used:
+        """Since the watch began; memory as it is now."""
+        memory = sum(process.memory_info().rss for process in self._processes)
+        return Used(self._cpu_s() - self._before, memory / 1e6)
+
+    def _cpu_s(self) -> float:
+        times = [process.cpu_times() for process in self._processes]
+        return sum(each.user + each.system for each in times)
+
+
+def loops() -> list[System]:
+    """Those that are compared with."""
+    return [System(name, committed=name == "quixstreams") for name in LOOPS]
+
+
+def same(runs: list[list[Departure]]) -> bool:
+    """Whether all systems said the same of each transaction, floats compared with ==."""
+    first, *others = ({each.id: each.said for each in run} for run in runs)
+    return all(other == first for other in others)
+
+
+def now_ms() -> float:
+    return time.time() * 1000
