@@ -44,6 +44,8 @@ def prepare() -> None:
     if "PYFLINK_GATEWAY_PORT" in os.environ:
         return
     os.environ.update(flink_environ())
+    # A job in process mode, on a MiniCluster of this process or of its parent, leaves it behind.
+    os.environ.pop("PYFLINK_GATEWAY_DISABLED", None)
     # PyFlink gives its JVM a pipe for standard error and never reads it: once 64 KiB of warnings
     # are in it, whoever warns next waits for ever. A file takes what comes.
     pyflink_gateway_server.Popen = _popen_with_error_file

@@ -63,7 +63,7 @@ def test_task_managers_are_killed_at_random_and_each_record_counts_once(cluster,
     job_id = job.submit(cluster)
     with Producing(topics, events, per_second=60) as producing:
         for kill in range(5):
-            point = producing.sent + rng.randrange(40, 120)
+            point = min(producing.sent + rng.randrange(40, 120), len(events))
             wait_until(lambda p=point: producing.sent >= p, "records", timeout_s=PATIENCE_S)
             if kill == 2:
                 between_pre_commit_and_commit(cluster, job_id)
