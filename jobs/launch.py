@@ -50,7 +50,7 @@ def local_settings(
         "taskmanager.numberOfTaskSlots": "1",  # one interpreter, one GIL, per process
         "jobmanager.memory.process.size": "1g",
         "taskmanager.memory.process.size": memory,
-        **_memory_shares(state_backend),
+        **memory_shares(state_backend),
         # A process without memory left would otherwise stay, without answering.
         "taskmanager.jvm-exit-on-oom": "true",
         # Flink waits for distant machines: it asks again after 10 s and gives a process up after 50.
@@ -67,7 +67,8 @@ def local_settings(
     }
 
 
-def _memory_shares(state_backend: StateBackend) -> dict[str, str]:
+def memory_shares(state_backend: StateBackend) -> dict[str, str]:
+    """How a task manager's memory is shared out."""
     # Flink's defaults leave 26 MB of heap to the tasks of a process of 1 GB.
     return {
         "taskmanager.memory.jvm-metaspace.size": "192m",
@@ -140,8 +141,12 @@ def command(
     folder: Path,
     memory: tuple[list[str], list[str]],
     environ: Mapping[str, str],
+    console: str = "OFF",
 ) -> list[str]:
-    """The command line of a Flink process with configuration, logs and temporary files in `folder`."""
+    """The command line of a Flink process with configuration, logs and temporary files in `folder`.
+
+    `console`: the level from which its log goes to standard output, too.
+    """
     conf, log = folder / "conf", folder / "log" / name
     jvm, flink = memory
     named = ["-D", f"taskmanager.resource-id={name}"] if kind == "taskmanager" else []
@@ -149,8 +154,7 @@ def command(
         *jvm,
         *_java_options(kind, conf, environ),
         *_logging(conf / "log4j-console.properties", Path(f"{log}.log")),
-        # Standard output is a file here too: what is in the log need not stand in both.
-        "-Dconsole.log.level=OFF",
+        f"-Dconsole.log.level={console}",
         f"-XX:ErrorFile={log}.crash.%p",
         f"-Djava.io.tmpdir={folder / 'tmp'}",
     ]

@@ -82,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
 def _run(bench: Bench, system: System, model: str, source: str, count: int) -> Run:
     target = bench.topic("out")
     with bench.running(system, model, source, target) as watch:
-        departures = bench.wait_for(target, count, system.committed)
+        departures = bench.wait_for(target, count, system.committed, watch)
         used = watch.used()
     skipped = int(count * _SKIPPED)
     seconds = (departures[-1].left - departures[skipped - 1].left) / 1000

@@ -1,5 +1,6 @@
 """The job and the loops of `perf/loops.py` on one broker: started, watched, ended, and what they wrote."""
 
+import os
 import subprocess
 import sys
 import time
@@ -99,31 +100,35 @@ class Bench:
             with self._job(system, model, source, target) as processes:
                 yield Watch(processes)
             return
+        # What a loop keeps on disk goes with this run.
+        folder = self._folder / target
+        folder.mkdir()
+        log = folder / "log"
         command = [sys.executable, "-m", "perf.loops", system.name]
-        log = (self._folder / "loops.log").open("ab")
-        loop = subprocess.Popen(
-            [*command, self.broker.servers, source, target, model],
-            cwd=_ROOT,
-            stdout=log,
-            stderr=log,
-        )
+        with log.open("wb") as output:
+            loop = subprocess.Popen(
+                [*command, self.broker.servers, source, target, model],
+                cwd=folder,
+                env={**os.environ, "PYTHONPATH": str(_ROOT)},
+                stdout=output,
+                stderr=output,
+            )
         try:
             yield Watch([psutil.Process(loop.pid)])
-            if loop.poll() is not None:
-                raise RuntimeError(f"{system.name} has ended; see {log.name}")
+        except psutil.NoSuchProcess:
+            raise RuntimeError(f"{system.name} has ended:\n{log.read_text()[-2000:]}") from None
         finally:
             loop.kill()
             loop.wait()
-            log.close()
 
-    def wait_for(self, topic: str, count: int, committed: bool) -> list[Departure]:
+    def wait_for(self, topic: str, count: int, committed: bool, watch: "Watch") -> list[Departure]:
         """Wait until there are so many predictions; all of them, in order."""
         partition = TopicPartition(topic, 0)
         consumer = self._consumer(committed)
         try:
             consumer.assign([partition])
             wait_until(
-                lambda: consumer.end_offsets([partition])[partition] >= count,
+                lambda: watch.used() and consumer.end_offsets([partition])[partition] >= count,
                 f"{count} predictions in {topic}",
                 timeout_s=_LONGEST_S,
                 every_s=0.5,
@@ -224,7 +229,16 @@ class Watch:
         self._before = self._cpu_s()
 
     def used(self) -> Used:
-        """Since the watch began; memory as it is now."""
+        """Since the watch began; memory as it is now.
+
+        Raises
+        ------
+        psutil.NoSuchProcess
+            One has ended.
+        """
+        for process in self._processes:
+            if process.status() == psutil.STATUS_ZOMBIE:
+                raise psutil.NoSuchProcess(process.pid)
         memory = sum(process.memory_info().rss for process in self._processes)
         return Used(self._cpu_s() - self._before, memory / 1e6)
 

@@ -119,13 +119,13 @@ def _run(bench: Bench, system: System, model: str, options: argparse.Namespace) 
     count = int(options.rate * options.seconds)
     servers = bench.broker.servers
     with (
-        bench.running(system, model, source, target),
+        bench.running(system, model, source, target) as watch,
         Receiver(servers, target) as receiver,
     ):
         load = [sys.executable, "-m", "perf.load", servers, source, "--seed", str(options.seed)]
         rate = ["--rate", str(options.rate), "--seconds", str(options.seconds)]
         subprocess.run([*load, *rate], cwd=_ROOT, check=True)
-        departures = bench.wait_for(target, count, system.committed)
+        departures = bench.wait_for(target, count, system.committed, watch)
         while len(receiver.at) < count:
             threading.Event().wait(0.1)
     produced = {
