@@ -3,8 +3,8 @@
     .venv/bin/python perf/drain.py --json drain.json
 
 A topic holds features and labels of Bananas. Each system reads it from the beginning and writes
-predictions; its rate is of the predictions after the first fifth, by the times at which its producer
-sent them, so start-up is left out. All must have said the same of each transaction.
+predictions; its rate is of the predictions after the first fifth, by their `predicted_at`, so start-up
+is left out. All must have said the same of each transaction.
 """
 
 import argparse
@@ -85,7 +85,7 @@ def _run(bench: Bench, system: System, model: str, source: str, count: int) -> R
         departures = bench.wait_for(target, count, system.committed, watch)
         used = watch.used()
     skipped = int(count * _SKIPPED)
-    seconds = (departures[-1].left - departures[skipped - 1].left) / 1000
+    seconds = (departures[-1].predicted - departures[skipped - 1].predicted) / 1000
     return Run((count - skipped) / seconds, used, departures)
 
 

@@ -130,6 +130,8 @@ def quixstreams(servers: str, source: str, target: str, model: str) -> None:
 
     frame = app.dataframe(incoming)
     frame = frame.apply(step, stateful=True).filter(lambda made: made is not None)
+    # Otherwise a record that is written has the time of the one that was read.
+    frame = frame.set_timestamp(lambda value, key, timestamp, headers: int(time.time() * 1000))
     frame.to_topic(outgoing)
     app.run()
 
