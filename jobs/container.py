@@ -36,7 +36,7 @@ def main(argv: list[str]) -> int:
     return 2
 
 
-def settings(kind: Kind, host: str, environ: dict[str, str]) -> dict[str, Any]:
+def settings(host: str, environ: dict[str, str]) -> dict[str, Any]:
     """Flink's settings for one process a container.
 
     Parameters
@@ -73,7 +73,7 @@ def _run(kind: Kind) -> None:
     for name in ("log", "tmp"):
         (folder / name).mkdir(exist_ok=True)
     host = socket.gethostbyname(socket.gethostname())
-    launch.write_settings(conf, settings(kind, host, environ))
+    launch.write_settings(conf, settings(host, environ))
     (folder / "role").write_text(kind)
     # A container may have been started again: a task manager with the old name would not be let in.
     name = kind if kind == "jobmanager" else f"taskmanager-{host}-{os.getpid()}"

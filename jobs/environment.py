@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from find_libpython import find_libpython
 from pyflink import pyflink_gateway_server
 
 from connectors import jars
@@ -141,6 +142,24 @@ def conf_folder() -> Path:
         if (folder / "config.yaml").is_file():
             return folder
     raise Failure(f"flink-conf/ is neither in {here.parent} nor in {here}: install riverrun again")
+
+
+def require_shared_python() -> None:
+    """Thread mode runs Python inside Java, from Python's shared library; not every Python has one.
+
+    Raises
+    ------
+    Failure
+        This one has none.
+    """
+    # Where there is none, pemja ends with `NoSuchFieldException: loadedLibraryNames`.
+    if find_libpython() is None:
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        raise Failure(
+            f'execution = "thread" needs the shared library of Python {version}, and {sys.executable} '
+            f"comes without it: on Debian, apt install libpython{version}; with pyenv, build Python "
+            'with --enable-shared; or set [job] execution = "process", which is slower'
+        )
 
 
 def connector_jars() -> Path:

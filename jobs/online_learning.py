@@ -15,7 +15,7 @@ from pyflink.datastream import DataStream, StreamExecutionEnvironment
 
 from connectors import files, java_code, kafka, keying
 from connectors.reading import Reading
-from jobs import kafka_clients, shipping
+from jobs import environment, kafka_clients, shipping
 from jobs.config import load_config
 from jobs.deployments import deployments
 from jobs.kafka_checks import require_ready
@@ -228,6 +228,8 @@ class OnlineLearning:
             config if isinstance(config, Config) else load_config(config, model_given=given)
         )
         require_built(self.config)
+        if self.config.job.execution == "thread":
+            environment.require_shared_python()
         self.deployments = deployments(self.config, model)
 
     def build(self, env: StreamExecutionEnvironment) -> None:

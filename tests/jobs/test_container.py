@@ -4,8 +4,11 @@ from jobs import container
 
 
 def test_other_containers_can_reach_it_and_uploads_can_be_off():
-    environ = {"JOB_MANAGER": "boss", "FLINK_PROPERTIES": "web.submit.enable: false\nrest.port: 9\n"}
-    told = container.settings("taskmanager", "10.0.0.7", environ)
+    environ = {
+        "JOB_MANAGER": "boss",
+        "FLINK_PROPERTIES": "web.submit.enable: false\nrest.port: 9\n",
+    }
+    told = container.settings("10.0.0.7", environ)
     assert told["jobmanager.rpc.address"] == told["rest.address"] == "boss"
     assert told["taskmanager.host"] == "10.0.0.7"
     for key in ("jobmanager.bind-host", "rest.bind-address", "taskmanager.bind-host"):

@@ -240,3 +240,12 @@ def test_a_minicluster_gets_the_projects_settings() -> None:
     assert settings["rest.bind-address"] == "127.0.0.1"
     # A MiniCluster with a number of slots does not grow to what its job needs.
     assert "taskmanager.numberOfTaskSlots" not in settings
+
+
+def test_without_pythons_shared_library_the_error_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    environment.require_shared_python()
+    monkeypatch.setattr(environment, "find_libpython", lambda: None)
+    with pytest.raises(Failure, match=r"apt install libpython3\.\d+.*--enable-shared.*process"):
+        environment.require_shared_python()
