@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from docker.types import EndpointConfig
 
 import docker
 from connectors import jars
@@ -20,6 +21,9 @@ pytestmark = [pytest.mark.cluster, pytest.mark.kafka, pytest.mark.timeout(1500)]
 
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE_S = 180.0
+
+# A container that was killed is given up sooner than after Flink's 50 s.
+FLINK = ["web.submit.enable: false", "heartbeat.interval: 2 s", "heartbeat.timeout: 15 s"]
 
 KAFKA = """FROM riverrun:v1
 USER root
@@ -116,9 +120,11 @@ class Compose:
             list(command) or None,
             name=name,
             detach=True,
+            network=self._network.name,
+            networking_config={self._network.name: EndpointConfig("1.41", aliases=[alias or name])},
             environment={
                 "KAFKA": "kafka:9092",
-                "FLINK_PROPERTIES": "web.submit.enable: false\nheartbeat.timeout: 10 s",
+                "FLINK_PROPERTIES": "\n".join(FLINK),
                 "PYTHONPATH": "/opt/load",
             },
             volumes={
@@ -127,7 +133,6 @@ class Compose:
             },
         )
         self._started.append(container)
-        self._network.connect(container, aliases=[alias or name])
         container.start()
         return container
 
