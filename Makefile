@@ -70,8 +70,11 @@ types: $(STAMP) ## mypy
 	$(BIN)/mypy
 
 .PHONY: perf
-perf: $(STAMP) ## the throughput table of docs/performance.md
-	$(BIN)/python perf/throughput.py $(ARGS)
+perf: connectors ## every measurement of docs/performance.md; takes an hour and a quiet machine
+	$(BIN)/python perf/throughput.py
+	$(BIN)/python perf/recovery.py
+	$(BIN)/python perf/drain.py
+	$(BIN)/python perf/latency.py
 
 .PHONY: formats
 formats: $(STAMP) ## make docs/formats.md anew from the code

@@ -3,7 +3,8 @@
     .venv/bin/python perf/latency.py --json latency.json
 
 A producer of its own process sends Bananas at a fixed rate; each system predicts and learns as they
-come. Times in ms, of the features after the first `--warm-up` seconds:
+come. Times in ms, of the features after the first `--warm-up` seconds, in all rounds but a first one: a
+JVM compiles as it goes.
 
 messaging   arrival - produced: from the producer's time stamp until the model was asked
 processing  departure - arrival: until the system's own producer took the prediction
@@ -96,10 +97,11 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="riverrun-perf-") as name, Bench(Path(name)) as bench:
         for model in options.models:
             runs: dict[str, list[Run]] = {system.name: [] for system in systems}
-            for _ in range(options.rounds):
+            for number in range(options.rounds + 1):
                 for system in systems:
                     run = _run(bench, system, model, options)
-                    runs[system.name].append(run)
+                    if number > 0:
+                        runs[system.name].append(run)
                     end_to_end = sorted(run.times["end_to_end"])
                     console.print(
                         f"{model} {system.name}: p50 {_percentile(end_to_end, 50):.1f} ms, "
