@@ -1,0 +1,66 @@
+"""What is sent to Kafka to measure, what the loops make of it, and a tiny run of both measurements."""
+
+import json
+
+import msgspec
+import pytest
+
+from perf import drain, latency, load
+from perf.loops import Work
+from perf.workloads import KAFKA_MODELS
+
+ROW = {"case", "system", "metric", "value", "unit", "ratio", "baseline", "ok"}
+
+
+def test_every_transaction_gets_its_label_after_its_features():
+    events = list(load.events(500, seed=3, mean_delay=20))
+    assert events == list(load.events(500, seed=3, mean_delay=20))
+    assert events != list(load.events(500, seed=4, mean_delay=20))
+    place = {("label" in event, event["id"]): at for at, event in enumerate(events)}
+    assert len(place) == len(events) == 1000
+    for number in range(500):
+        assert place[False, f"t{number}"] < place[True, f"t{number}"]
+    times = [event["ts"] for event in events]
+    assert times == sorted(times)
+
+
+def test_a_loop_says_what_a_river_model_says():
+    model, features = KAFKA_MODELS["LR"](), {}
+    work = Work("LR")
+    for event in load.events(300, seed=3):
+        made = work.record(msgspec.json.encode(event))
+        if "features" in event:
+            features[event["id"]] = event["features"]
+            key, value = made
+            said = {
+                str(label).lower(): p
+                for label, p in model.predict_proba_one(event["features"]).items()
+            }
+            assert key.decode() == event["id"]
+            assert json.loads(value)["probabilities"] == said
+        else:
+            assert made is None
+            model.learn_one(features[event["id"]], event["label"])
+
+
+@pytest.mark.cluster
+@pytest.mark.kafka
+@pytest.mark.parametrize(
+    ("script", "arguments"),
+    [
+        (drain, ["--count", "1500"]),
+        (latency, ["--rate", "100", "--seconds", "6", "--warm-up", "2"]),
+    ],
+    ids=["drain", "latency"],
+)
+def test_a_tiny_run_gives_well_formed_rows_of_equal_predictions(tmp_path, script, arguments):
+    file = tmp_path / "rows.json"
+    systems = ["--systems", "confluent-kafka", "riverrun exactly-once"]
+    common = ["--models", "LR", "--rounds", "1", "--json", str(file), *systems]
+    assert script.main([*common, *arguments]) == 0
+    rows = json.loads(file.read_text())["rows"]
+    assert {row["system"] for row in rows} == {"confluent-kafka", "riverrun exactly-once"}
+    assert all(row.keys() == ROW and row["ok"] is True for row in rows)
+    compared = [row for row in rows if row["baseline"] is not None]
+    assert {row["baseline"] for row in compared} == {"confluent-kafka"}
+    assert {row["system"] for row in compared} == {"riverrun exactly-once"}
