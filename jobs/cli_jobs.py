@@ -209,6 +209,26 @@ def missing(config: ConfigFile, json: JsonFlag = False) -> None:
         raise typer.Exit(1)
 
 
+@app.command(epilog="Example: riverrun bench job.toml --sample events.jsonl")
+def bench(
+    config: ConfigFile,
+    sample: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Records; default: those of the inputs."),
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="Records at the most.")] = 20_000,
+    json: JsonFlag = False,
+) -> None:
+    """Measure how many transactions a second the models can take on this machine."""
+    from jobs.bench import bench as measure
+
+    for rate in measure(load_config(config), sample, count):
+        if json:
+            print_json(rate._asdict())
+        else:
+            out.print(f"{rate.model or 'all, in the job'} {rate.what}: {rate.per_s:,.0f}/s")
+
+
 topics_app = typer.Typer(
     name="topics", help="The Kafka topics of a configuration.", no_args_is_help=True
 )

@@ -40,7 +40,12 @@ def build(env: StreamExecutionEnvironment, config: Config, models: list[Deployme
     joined = (
         keying.key_rows(events, TEXT, PICKLED)
         .process(
-            join(config.join_settings(), config.decoder(), config.job.lane_by),
+            join(
+                config.join_settings(),
+                config.decoder(),
+                config.job.lane_by,
+                bool(config.dead_letters),
+            ),
             output_type=Types.ROW([TEXT, PICKLED]),
         )
         .name("LabelJoin")
@@ -51,6 +56,7 @@ def build(env: StreamExecutionEnvironment, config: Config, models: list[Deployme
         predictions=bool(config.predictions),
         evaluations=bool(config.evaluations),
         learn_log=bool(config.learn_log),
+        dead_letters=bool(config.dead_letters),
     )
     # Two threads of one Python process would only take its interpreter from each other.
     one_thread = config.job.parallelism == 1 and not config.job.isolate_model

@@ -47,13 +47,22 @@ class LabelJoin(KeyedProcessFunction):
     """Handles records as they arrive: decodes them, applies the join, sends items to the model.
 
     Main output: `Row(lane, item)`; side output: dead letters.
+
+    Parameters
+    ----------
+    written : bool
+        Whether dead letters go anywhere. Flink does not know a side output that nobody reads, and
+        takes what is sent there for the main one's.
     """
 
     # Whether nothing but what is held sets timers.
     _only_timers = True
 
-    def __init__(self, settings: JoinSettings, decoder: Decoder, lane_by: str | None) -> None:
+    def __init__(
+        self, settings: JoinSettings, decoder: Decoder, lane_by: str | None, written: bool
+    ) -> None:
         self._join = Join(settings, lane_by)
+        self._written = written
         self._decoder = decoder
 
     def open(self, runtime_context: RuntimeContext) -> None:
@@ -79,8 +88,7 @@ class LabelJoin(KeyedProcessFunction):
         decoded = self._decode(value)
         origin = Origin(*value[2:5])
         if isinstance(decoded, Rejected):
-            letter = self._letter(Stage.DECODE, decoded.reason, decoded.detail, decoded.id, origin)
-            return (letter,)
+            return self._letters(Stage.DECODE, decoded.reason, decoded.detail, decoded.id, origin)
         return self._arrived(decoded, origin, ctx)
 
     def on_timer(self, timestamp: int, ctx: Any) -> Iterator[Any]:
@@ -150,18 +158,20 @@ class LabelJoin(KeyedProcessFunction):
             if isinstance(outcome, Send):
                 told.append(Row(outcome.lane or "", outcome.item))
             elif isinstance(outcome, Refuse):
-                letter = self._letter(
+                told += self._letters(
                     Stage.JOIN, outcome.reason, outcome.detail, id, outcome.origin
                 )
-                told.append(letter)
             else:
                 self._counts[outcome] += 1
         return told
 
-    def _letter(
+    def _letters(
         self, stage: Stage, reason: Reason, detail: str, id: str | None, origin: Origin
-    ) -> tuple[Any, str]:
+    ) -> tuple[tuple[Any, str], ...]:
+        """A dead letter, where anybody reads them; it is counted in any case."""
         self._dead[reason] += 1
+        if not self._written:
+            return ()
         letter = dead_letter(
             stage,
             reason,
@@ -172,7 +182,7 @@ class LabelJoin(KeyedProcessFunction):
             raw=origin.raw,
             limit=self._decoder.limits.raw_bytes,
         )
-        return names.DEAD_LETTERS, letter
+        return ((names.DEAD_LETTERS, letter),)
 
 
 class OrderedLabelJoin(LabelJoin):

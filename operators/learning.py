@@ -48,6 +48,7 @@ class Out(NamedTuple):
     predictions: bool = True
     evaluations: bool = True
     learn_log: bool = True
+    dead_letters: bool = True
 
 
 Output = Literal["predictions", "evaluations", "learn_log", "dead_letters"]
@@ -436,6 +437,9 @@ class Lane:
         self, stage: Stage, reason: Reason, detail: str, live: LiveModel, item: Request | Example
     ) -> None:
         """The record that came is gone by now; `raw` is the same event written anew."""
+        self._stats.dead_letters[reason] += 1
+        if not self._out.dead_letters:
+            return
         event: dict[str, Any] = {"id": item.id}
         if item.features is not None:
             event["features"] = Raw(item.features)
@@ -455,7 +459,6 @@ class Lane:
             limit=self._raw_bytes,
             model=live.settings.name,
         )
-        self._stats.dead_letters[reason] += 1
         self._emit("dead_letters", letter)
 
 

@@ -67,7 +67,7 @@ def classifier(name: str = "m", spec: dict | None = None, **more: Any) -> dict[s
 def written(config: Config) -> dict[str, list[dict]]:
     """What a job wrote, without what the clock put there; in order where one subtask wrote."""
     return {
-        output: [_timeless(json.loads(line)) for line in _lines(config, output)]
+        output: [timeless(json.loads(line)) for line in _lines(config, output)]
         for output in OUTPUTS
     }
 
@@ -80,7 +80,7 @@ def _lines(config: Config, output: str) -> Iterable[str]:
 def expected(config: Config, *, ended: bool = True) -> dict[str, list[dict]]:
     """What the plain flow makes of the same files; not `ended`: more may come."""
     rows: dict[str, list[dict]] = {output: [] for output in OUTPUTS}
-    running = flow(config, lambda output, text: rows[output].append(_timeless(json.loads(text))))
+    running = flow(config, lambda output, text: rows[output].append(timeless(json.loads(text))))
     for record in records(config):
         running.record(record)
     if ended:
@@ -88,7 +88,7 @@ def expected(config: Config, *, ended: bool = True) -> dict[str, list[dict]]:
     return rows
 
 
-def _timeless(row: dict) -> dict:
+def timeless(row: dict) -> dict:
     return {name: value for name, value in row.items() if name not in CLOCK_FIELDS}
 
 

@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import cloudpickle
+import msgspec
 import pytest
 
+from connectors.files import read_parts
 from jobs.config import ConfigError
 from jobs.errors import Failure
 from jobs.running import run
@@ -117,6 +119,34 @@ def test_bad_records_are_dead_letters_and_change_nothing_for_their_neighbours(tm
     clean = river_loop(good)
     ours = {row["id"]: row["probabilities"] for row in got["predictions"] if row["id"] in clean}
     assert ours == clean
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("left_out", ["dead_letters", "evaluations", "learn_log", "predictions"])
+def test_an_output_that_is_left_out_is_not_written_and_stops_nothing(tmp_path, mode, left_out):
+    """Bad records above all: their letters go nowhere then."""
+    lines = [json.dumps(event) for event in phishing(60)]
+    for place, (bad, _) in enumerate(BAD):
+        lines.insert(10 + 5 * place, bad)
+    write(tmp_path / "events.jsonl", [*lines, json.dumps({"id": "text", "label": True, "ts": T0})])
+    whole = job(
+        tmp_path,
+        job={"execution": mode},
+        inputs={"features": {"path": "events.jsonl"}},
+        models=[classifier()],
+        limits={"record_bytes": 65_536},
+    )
+    config = msgspec.structs.replace(whole, **{left_out: ()})
+    assert run(config)
+    wanted = flows.expected(whole)
+    assert wanted[left_out]
+    for output in flows.OUTPUTS:
+        folder = tmp_path / "out" / output
+        if output == left_out:
+            assert not folder.exists()
+        else:
+            got = [flows.timeless(json.loads(line)) for line in read_parts(folder)]
+            assert flows.by_content(got) == flows.by_content(wanted[output])
 
 
 def test_half_of_the_examples_are_poison_and_the_rest_is_learned(tmp_path):

@@ -13,7 +13,7 @@ from jobs.starting import Start
 from jobs.toml_text import dump_toml
 from jobs.waiting import wait_until
 from operators.plain import Record
-from tests.jobs.flows import CLOCK_FIELDS, OUTPUTS
+from tests.jobs.flows import OUTPUTS, timeless
 from tests.kafka.topics import Topics
 
 PATIENCE_S = 120.0
@@ -93,7 +93,3 @@ class KafkaJob:
         if ended:
             running.end()
         return rows
-
-
-def timeless(row: dict) -> dict:
-    return {name: value for name, value in row.items() if name not in CLOCK_FIELDS}

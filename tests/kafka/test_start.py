@@ -9,8 +9,8 @@ from jobs import running
 from jobs.errors import Failure
 from jobs.kafka_checks import require_ready
 from jobs.processes import free_port
-from tests.jobs.flows import OUTPUTS, classifier, phishing
-from tests.kafka.jobs import KafkaJob, timeless
+from tests.jobs.flows import OUTPUTS, classifier, phishing, timeless
+from tests.kafka.jobs import KafkaJob
 
 pytestmark = [pytest.mark.cluster, pytest.mark.kafka]
 
