@@ -21,7 +21,7 @@ from connectors.cache import cache_folder
 _SOURCES = Path(__file__).parent / "java"
 _PACKAGE = "riverrun/connectors"
 # Written against Kafka's client: a jar of its own, for jobs that use it.
-KAFKA = "kafka"
+_KAFKA = "kafka"
 _FLINK_PYTHON = "org.apache.flink.streaming.api.typeinfo.python.PickledByteArrayTypeInfo"
 # A zip file's earliest date: the same sources give the same jar, byte for byte.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -41,9 +41,7 @@ def attach(env: StreamExecutionEnvironment, *, kafka: bool = False) -> None:
         The Kafka connector has not been fetched.
     """
     gateway = get_gateway()
-    attached = [jar(gateway)]
-    if kafka:
-        attached += [*jars.find(jars.CONNECTOR), kafka_jar(gateway)]
+    attached = kafka_jars(gateway) if kafka else [jar(gateway)]
     env.add_jars(*(path.as_uri() for path in attached))
 
 
@@ -65,8 +63,8 @@ def jar(gateway: Any) -> Path:
     return _jar(gateway, "", [])
 
 
-def kafka_jar(gateway: Any) -> Path:
-    """The jar of the classes that use Kafka's client, which need those of `jar`.
+def kafka_jars(gateway: Any) -> list[Path]:
+    """Flink's Kafka connector, the jar of all classes but Kafka's, and that of the classes for it.
 
     Raises
     ------
@@ -75,7 +73,8 @@ def kafka_jar(gateway: Any) -> Path:
     OSError
         The cache folder cannot be written.
     """
-    return _jar(gateway, KAFKA, [*jars.find(jars.CONNECTOR), jar(gateway)])
+    needed = [*jars.find(jars.CONNECTOR), jar(gateway)]
+    return [*needed, _jar(gateway, _KAFKA, needed)]
 
 
 def _jar(gateway: Any, folder: str, against: list[Path]) -> Path:

@@ -12,7 +12,6 @@ from connectors.reading import Reading
 Offsets = Literal["earliest", "latest", "group"] | int
 Delivery = Literal["exactly_once", "at_least_once"]
 
-_KAFKA = "org.apache.flink.connector.kafka"
 _SHADED = "org.apache.flink.kafka.shaded."
 # How `${env:NAME}`, `${file:PATH:KEY}` and `${directory:PATH:FILE}` are filled in, by Kafka's client
 # itself and where it is made: so no secret is in the job.
@@ -45,7 +44,7 @@ def kafka_source(
     env: StreamExecutionEnvironment,
     *,
     input_name: str,
-    topics: list[str] | None,
+    topics: list[str],
     pattern: str | None,
     servers: str,
     group: str,
@@ -64,7 +63,7 @@ def kafka_source(
     input_name
         `features`, `labels` or `control`: it stands in every record.
     topics, pattern
-        Names, or a Java regular expression for them; one of the two.
+        Names, or where it is given a Java regular expression for them.
     group
         Under which offsets are committed, with each checkpoint. They are for others to see: the job
         goes on from its own state.

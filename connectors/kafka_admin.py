@@ -3,16 +3,15 @@
 So whatever security a job's properties ask for holds here as it does in the job.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Any, Self
 
 from py4j.protocol import Py4JJavaError
 from pyflink.java_gateway import get_gateway
 from pyflink.util.java_utils import add_jars_to_context_class_loader
 
-from connectors import jars, java_code
+from connectors import java_code
 from connectors.kafka import client_properties, java_properties
 from connectors.kafka_errors import KafkaError, NotAllowed
 
@@ -44,23 +43,22 @@ class Admin:
         limits = {"default.api.timeout.ms": str(_TIMEOUT_MS), "request.timeout.ms": "10000"}
         settings = {**client_properties(servers, properties), **limits}
         # What is meant for consumers and producers would only be warned of.
-        with self._refusals():
+        with refusals(servers):
             self._client = _shaded().clients.admin.Admin.create(java_properties(settings))
         try:
             self._get(self._client.describeCluster().clusterId())
         except BaseException:
-            self.__exit__(None, None, None)
+            self.close()
             raise
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection."""
         self._client.close(self._jvm.java.time.Duration.ZERO)
 
     def topics(self) -> set[str]:
@@ -135,15 +133,8 @@ class Admin:
         }
 
     def _get(self, future: Any) -> Any:
-        with self._refusals():
+        with refusals(self._servers):
             return future.get()
-
-    @contextmanager
-    def _refusals(self) -> Any:
-        try:
-            yield
-        except Py4JJavaError as error:
-            raise refusal(self._servers, error.java_exception) from None
 
 
 def load() -> None:
@@ -154,13 +145,20 @@ def load() -> None:
     MissingJars
         The Kafka connector has not been fetched.
     """
-    gateway = get_gateway()
-    needed = [*jars.find(jars.CONNECTOR), java_code.jar(gateway), java_code.kafka_jar(gateway)]
+    needed = java_code.kafka_jars(get_gateway())
     add_jars_to_context_class_loader([path.as_uri() for path in needed])
 
 
-def refusal(servers: str, thrown: Any) -> KafkaError:
-    """What Kafka's client threw, in a line."""
+@contextmanager
+def refusals(servers: str) -> Iterator[None]:
+    """What Kafka's client throws within the block becomes a `KafkaError`."""
+    try:
+        yield
+    except Py4JJavaError as error:
+        raise _refusal(servers, error.java_exception) from None
+
+
+def _refusal(servers: str, thrown: Any) -> KafkaError:
     while thrown.getCause() is not None:
         thrown = thrown.getCause()
     name = thrown.getClass().getSimpleName()

@@ -1,13 +1,11 @@
-"""A partition read once, to their present end, for tools outside a job."""
+"""A partition read once, to its present end, for tools outside a job."""
 
 import struct
 from collections.abc import Iterator, Mapping
 
-from py4j.protocol import Py4JJavaError
-
 from connectors import java_code
 from connectors.kafka import client_properties, java_properties
-from connectors.kafka_admin import load, refusal
+from connectors.kafka_admin import load, refusals
 
 # As Drain.java writes it: offset, length of the value or -1.
 _HEAD = struct.Struct(">qi")
@@ -42,7 +40,7 @@ def read(
         "enable.auto.commit": "false",
         "default.api.timeout.ms": "15000",
     }
-    try:
+    with refusals(servers):
         last = _NO_END if end is None else end
         drain = java_code.new("kafka.Drain", java_properties(settings), topic, partition, last)
         try:
@@ -50,8 +48,6 @@ def read(
                 yield from _records(bytes(batch))
         finally:
             drain.close()
-    except Py4JJavaError as error:
-        raise refusal(servers, error.java_exception) from None
 
 
 def _records(batch: bytes) -> Iterator[tuple[int, bytes | None]]:

@@ -37,12 +37,12 @@ class _Predicted(msgspec.Struct):
     predicted_at: int
 
 
-def bench(config: Config, sample: Path | None = None, count: int = 5000) -> Iterator[Rate]:
+def bench(config: Config, sample: Path | None = None, count: int = 20_000) -> Iterator[Rate]:
     """Measure each model alone (predict, learn, both), then the job with all of them.
 
     Alone: in this process, without Flink, over the examples of the sample in their order; the first
     fifth warms up. The job: on an embedded Flink over the same records in a file, its rate by the
-    `predicted_at` of the champion's predictions. What is slower of the two, the model or the job, is
+    `predicted_at` of the predictions. What is slower of the two, the model or the job, is
     what a stream can sustain.
 
     Parameters
@@ -97,7 +97,7 @@ def _alone(
         return task.asker(model), task.teacher(model)
 
     ask, teach = fresh()
-    yield "learn", _rate(lambda x, y: teach(x, y), examples)
+    yield "learn", _rate(teach, examples)
     # Of what it has learned by now: an empty model answers faster than it ever will again.
     yield "predict", _rate(lambda x, y: ask(x), examples)
     ask, teach = fresh()
@@ -137,7 +137,6 @@ def _job(config: Config, taken: list[Record]) -> float:
         running.run(here)
         read = msgspec.json.Decoder(_Predicted).decode
         at = sorted(read(line).predicted_at for line in read_parts(folder / "predictions"))
-    models = len(config.models)
     skipped = int(len(at) * _SKIPPED)
     seconds = (at[-1] - at[skipped]) / 1000
-    return (len(at) - skipped) / models / max(seconds, 1e-3)
+    return (len(at) - skipped) / len(config.models) / max(seconds, 1e-3)

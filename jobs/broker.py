@@ -107,9 +107,10 @@ class Broker:
         broker = cls(folder)
         if broker.pid is not None:
             raise BrokerError(f"a Kafka broker runs in {folder} already: pid {broker.pid}")
+        before = broker._log()
         broker._spawn()
         try:
-            broker._wait(timeout_s)
+            broker._wait(len(before), timeout_s)
         except BaseException:
             broker.stop()
             raise
@@ -166,15 +167,16 @@ class Broker:
         )
         processes.save(process, self._record)
 
-    def _wait(self, timeout_s: float) -> None:
+    def _log(self) -> str:
         log = self.folder / "broker.log"
-        started = log.stat().st_size if log.exists() else 0
+        return log.read_text(errors="replace") if log.exists() else ""
 
+    def _wait(self, logged_before: int, timeout_s: float) -> None:
         def up() -> bool:
             if self.pid is None:
-                lines = log.read_text(errors="replace").splitlines()
+                lines = self._log().splitlines()
                 raise BrokerError("the Kafka broker has ended; its log:\n" + "\n".join(lines[-20:]))
-            return _STARTED in log.read_text(errors="replace")[max(started - 1, 0) :]
+            return _STARTED in self._log()[logged_before:]
 
         wait_until(up, f"the Kafka broker at {self.servers}", timeout_s=timeout_s)
 

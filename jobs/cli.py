@@ -157,7 +157,7 @@ def cluster_start(
     if json:
         print_json(_as_json(cluster.status()))
         return
-    if broker := _broker(folder):
+    if (broker := _broker(folder)) and broker.pid is not None:
         out.print(f"Kafka runs at {broker.servers}")
     out.print(f"Flink runs at {cluster.url}; task managers of one slot: {task_managers}")
     stop = f"riverrun cluster stop --dir {shlex.quote(str(folder))}"

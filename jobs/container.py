@@ -48,7 +48,7 @@ def settings(host: str, environ: dict[str, str]) -> dict[str, Any]:
     given = YAML(typ="safe").load(environ.get("FLINK_PROPERTIES", "")) or {}
     return {
         **launch.read_settings(conf_folder()),
-        **launch.memory_shares("heap"),
+        **launch.process_settings("heap"),
         "jobmanager.rpc.address": manager,
         "jobmanager.bind-host": "0.0.0.0",
         "rest.address": manager,
@@ -57,9 +57,6 @@ def settings(host: str, environ: dict[str, str]) -> dict[str, Any]:
         # A name of its own would do for one task manager, and fail for the second.
         "taskmanager.host": host,
         "taskmanager.bind-host": "0.0.0.0",
-        "taskmanager.numberOfTaskSlots": 1,
-        "taskmanager.jvm-exit-on-oom": True,
-        "cluster.registration.error-delay": "500 ms",
         **given,
     }
 

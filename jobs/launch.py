@@ -47,14 +47,10 @@ def local_settings(
         "jobmanager.bind-host": HOST,
         "taskmanager.host": HOST,
         "taskmanager.bind-host": HOST,
-        "taskmanager.numberOfTaskSlots": "1",  # one interpreter, one GIL, per process
         "jobmanager.memory.process.size": "1g",
         "taskmanager.memory.process.size": memory,
-        **memory_shares(state_backend),
-        # A process without memory left would otherwise stay, without answering.
-        "taskmanager.jvm-exit-on-oom": "true",
-        # Flink waits for distant machines: it asks again after 10 s and gives a process up after 50.
-        "cluster.registration.error-delay": "500 ms",
+        **process_settings(state_backend),
+        # Flink waits for distant machines: it gives a process up after 50 s.
         "heartbeat.interval": "1 s",
         "heartbeat.timeout": "15 s",
         "state.backend.type": "rocksdb" if state_backend == "rocksdb" else "hashmap",
@@ -67,10 +63,15 @@ def local_settings(
     }
 
 
-def memory_shares(state_backend: StateBackend) -> dict[str, str]:
-    """How a task manager's memory is shared out."""
-    # Flink's defaults leave 26 MB of heap to the tasks of a process of 1 GB.
+def process_settings(state_backend: StateBackend) -> dict[str, str]:
+    """Flink's settings for processes that run these jobs, wherever they are."""
     return {
+        "taskmanager.numberOfTaskSlots": "1",  # one interpreter, one GIL, per process
+        # A process without memory left would otherwise stay, without answering.
+        "taskmanager.jvm-exit-on-oom": "true",
+        # A job manager that is not up yet would be asked again after 10 s.
+        "cluster.registration.error-delay": "500 ms",
+        # Flink's defaults leave 26 MB of heap to the tasks of a process of 1 GB.
         "taskmanager.memory.jvm-metaspace.size": "192m",
         "taskmanager.memory.jvm-overhead.min": "96m",
         "taskmanager.memory.managed.fraction": "0.4" if state_backend == "rocksdb" else "0.1",

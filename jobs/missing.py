@@ -115,5 +115,4 @@ def _key(output: str, row: _Row) -> Missing | None:
         return None
     if output == "learn_log" and row.kind != "example":
         return None
-    # A dead letter and an entry of learning on arrival have a source, too, and mean the same.
     return Missing(output, row.model, row.id, None if output == "predictions" else row.source)

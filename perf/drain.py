@@ -7,7 +7,6 @@ predictions; its rate is of the predictions after the first fifth, by their `pre
 is left out. All must have said the same of each transaction.
 """
 
-import argparse
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -18,18 +17,11 @@ from typing import NamedTuple
 from rich.console import Console
 
 from perf import load
-from perf.kafka_runs import Bench, Departure, System, Used, loops, same
+from perf.kafka_runs import Bench, Departure, System, Used, chosen, common_options, same
 from perf.report import Row, environment, table, told, write_json
 
 COUNTS = {"LR": 100_000, "ARF": 6_000}
 _SKIPPED = 0.2
-
-JOBS = [
-    System("riverrun exactly-once", True, 1),
-    System("riverrun at-least-once", False, 1, delivery="at_least_once"),
-    System("riverrun two task managers", True, 2),
-    System("riverrun all outputs, RocksDB", True, 1, "rocksdb", outputs=True),
-]
 
 
 class Run(NamedTuple):
@@ -41,21 +33,10 @@ class Run(NamedTuple):
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--models", nargs="+", choices=COUNTS, default=list(COUNTS))
+    parser = common_options(__doc__)
     parser.add_argument("--count", type=int, help="transactions; default: by the model's speed")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--systems", nargs="+", help="parts of names; default: all")
-    parser.add_argument("--json", type=Path, help="write the rows there")
     options = parser.parse_args(argv)
-    systems = [
-        system
-        for system in (*loops(), *JOBS)
-        if not options.systems or any(part in system.name for part in options.systems)
-    ]
+    systems = chosen(options.systems)
     console = Console()
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="riverrun-perf-") as name, Bench(Path(name)) as bench:

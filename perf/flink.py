@@ -116,8 +116,13 @@ def run_job(
     path = folder / "job.toml"
     path.write_text(dump_toml(_document(folder, events, spec, engine.isolate_model)))
     engine.run(load_config(path), path, chained)
+    return read_predictions(folder / "predictions")
+
+
+def read_predictions(folder: Path) -> list[Predicted]:
+    """The final predictions in a folder, in the order they were made."""
     decode = msgspec.json.Decoder(Predicted).decode
-    return [decode(line) for line in files.read_parts(folder / "predictions")]
+    return [decode(line) for line in files.read_parts(folder)]
 
 
 def _document(

@@ -1,11 +1,12 @@
 """The job and the loops of `perf/loops.py` on one broker: started, watched, ended, and what they wrote."""
 
+import argparse
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -73,16 +74,16 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._stack = ExitStack()
-        self._clusters: dict[int, Cluster] = {}
+        self._cluster: Cluster | None = None
         self._runs = 0
 
     def __enter__(self) -> Self:
-        self.broker = self._stack.enter_context(Broker.start(self._folder / "kafka"))
+        self.broker = Broker.start(self._folder / "kafka")
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stack.close()
+        self._stop_cluster()
+        self.broker.stop()
 
     def topic(self, name: str) -> str:
         """A new topic of one partition."""
@@ -175,7 +176,7 @@ class Bench:
     def _job(
         self, system: System, model: str, source: str, target: str
     ) -> Iterator[list[psutil.Process]]:
-        cluster = self._cluster(system.task_managers)
+        cluster = self._cluster_of(system.task_managers)
         folder = self._folder / target
         folder.mkdir()
         path = folder / "job.toml"
@@ -187,17 +188,20 @@ class Bench:
             cluster.rest.cancel(job_id)
             cluster.rest.wait_for(job_id, {"CANCELED"})
 
-    def _cluster(self, task_managers: int) -> Cluster:
+    def _cluster_of(self, task_managers: int) -> Cluster:
         """One at a time: an idle Flink takes memory and some CPU, too."""
-        if task_managers not in self._clusters:
-            for other in self._clusters.values():
-                other.stop()
-            self._clusters.clear()
-            self._clusters[task_managers] = cluster = Cluster.start(
-                self._folder / f"cluster-{self._runs}-{task_managers}", task_managers=task_managers
-            )
-            self._stack.callback(lambda: cluster.job_manager_pid and cluster.stop())
-        return self._clusters[task_managers]
+        running = self._cluster
+        if running is not None and len(running.task_manager_pids) == task_managers:
+            return running
+        self._stop_cluster()
+        folder = self._folder / f"cluster-{self._runs}"
+        self._cluster = Cluster.start(folder, task_managers=task_managers)
+        return self._cluster
+
+    def _stop_cluster(self) -> None:
+        if self._cluster is not None:
+            self._cluster.stop()
+            self._cluster = None
 
     def _document(
         self, system: System, model: str, source: str, target: str, folder: Path
@@ -247,9 +251,31 @@ class Watch:
         return sum(each.user + each.system for each in times)
 
 
-def loops() -> list[System]:
-    """Those that are compared with."""
-    return [System(name, committed=name == "quixstreams") for name in LOOPS]
+SYSTEMS = [
+    *(System(name, committed=name == "quixstreams") for name in LOOPS),
+    System("riverrun exactly-once", True, 1),
+    System("riverrun at-least-once", False, 1, delivery="at_least_once"),
+    System("riverrun two task managers", True, 2),
+    System("riverrun all outputs, RocksDB", True, 1, "rocksdb", outputs=True),
+]
+
+
+def common_options(description: str | None) -> argparse.ArgumentParser:
+    """What every measurement on Kafka can be told."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--models", nargs="+", choices=KAFKA_SPECS, default=list(KAFKA_SPECS))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--systems", nargs="+", help="parts of names; default: all")
+    parser.add_argument("--json", type=Path, help="write the rows there")
+    return parser
+
+
+def chosen(parts: list[str] | None) -> list[System]:
+    """The systems whose names have one of these parts; all of them without."""
+    return [system for system in SYSTEMS if not parts or any(part in system.name for part in parts)]
 
 
 def same(runs: list[list[Departure]]) -> bool:

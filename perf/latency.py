@@ -28,8 +28,7 @@ import msgspec
 from kafka import KafkaConsumer, TopicPartition
 from rich.console import Console
 
-from perf.drain import JOBS
-from perf.kafka_runs import Bench, Departure, System, loops, now_ms, same
+from perf.kafka_runs import Bench, Departure, System, chosen, common_options, now_ms, same
 from perf.loops import Said
 from perf.report import Row, environment, table, write_json
 
@@ -75,23 +74,12 @@ class Receiver:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--models", nargs="+", choices=["LR", "ARF"], default=["LR", "ARF"])
+    parser = common_options(__doc__)
     parser.add_argument("--rate", type=float, default=800.0, help="transactions a second")
     parser.add_argument("--seconds", type=float, default=40.0)
     parser.add_argument("--warm-up", type=float, default=15.0, help="seconds that do not count")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--systems", nargs="+", help="parts of names; default: all")
-    parser.add_argument("--json", type=Path, help="write the rows there")
     options = parser.parse_args(argv)
-    systems = [
-        system
-        for system in (*loops(), *JOBS)
-        if not options.systems or any(part in system.name for part in options.systems)
-    ]
+    systems = chosen(options.systems)
     console = Console()
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="riverrun-perf-") as name, Bench(Path(name)) as bench:

@@ -28,14 +28,13 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from connectors import files
 from jobs.cluster import Cluster
 from jobs.config import load_config
 from jobs.rest import Rest
 from jobs.submitting import submit
 from jobs.toml_text import dump_toml
 from jobs.waiting import wait_until
-from perf.flink import Predicted
+from perf.flink import read_predictions
 from perf.workloads import MODELS, SPECS, WORKLOADS, write_events
 
 MODEL = "ARF"
@@ -123,14 +122,9 @@ def _restarted(rest: Rest, job_id: str) -> tuple[float, float]:
     return times["RESTARTING"], times["RUNNING"]
 
 
-def _predicted(folder: Path) -> list[Predicted]:
-    decode = msgspec.json.Decoder(Predicted).decode
-    return [decode(line) for line in files.read_parts(folder)] if folder.exists() else []
-
-
 def _wait_for(folder: Path, count: int) -> None:
     wait_until(
-        lambda: len(_predicted(folder)) >= count,
+        lambda: len(read_predictions(folder)) >= count,
         f"{count} predictions",
         timeout_s=_PATIENCE_S,
         every_s=0.5,
@@ -139,7 +133,8 @@ def _wait_for(folder: Path, count: int) -> None:
 
 def _first(folder: Path, since: float) -> float | None:
     """When the first of the predictions after `since` was made that are final."""
-    return min((p.predicted_at for p in _predicted(folder) if p.predicted_at > since), default=None)
+    times = (prediction.predicted_at for prediction in read_predictions(folder))
+    return min((at for at in times if at > since), default=None)
 
 
 def _document(folder: Path) -> dict[str, Any]:

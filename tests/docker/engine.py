@@ -3,12 +3,12 @@
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import docker
+from jobs.waiting import TimedOut, wait_until
 
 
 class NoEngine(Exception):
@@ -54,15 +54,18 @@ def engine(folder: Path) -> Iterator[docker.DockerClient]:
 
 
 def _ready(daemon: "subprocess.Popen[bytes]", socket: str, log: Path) -> docker.DockerClient:
-    deadline = time.monotonic() + 30
-    while True:
+    def client() -> docker.DockerClient | None:
         try:
-            client = docker.DockerClient(base_url=socket, timeout=600)
-            client.ping()
+            found = docker.DockerClient(base_url=socket, timeout=600)
+            found.ping()
         except docker.errors.DockerException:
-            if daemon.poll() is not None or time.monotonic() > deadline:
-                last = log.read_text(errors="replace").strip().splitlines()[-1:]
-                raise NoEngine(f"dockerd does not start: {' '.join(last)}") from None
-            time.sleep(0.2)
-        else:
-            return client
+            if daemon.poll() is None:
+                return None
+            last = log.read_text(errors="replace").strip().splitlines()[-1:]
+            raise NoEngine(f"dockerd does not start: {' '.join(last)}") from None
+        return found
+
+    try:
+        return wait_until(client, "an answer of dockerd", timeout_s=30)
+    except TimedOut as error:
+        raise NoEngine(str(error)) from None

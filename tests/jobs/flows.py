@@ -10,6 +10,7 @@ from connectors.files import read_parts
 from jobs.backtest import flow
 from jobs.config import Config, read_config
 from jobs.reading_inputs import records
+from operators.plain import Record
 
 OUTPUTS = ("predictions", "evaluations", "learn_log", "dead_letters")
 DAY = 86_400_000
@@ -79,13 +80,33 @@ def _lines(config: Config, output: str) -> Iterable[str]:
 
 def expected(config: Config, *, ended: bool = True) -> dict[str, list[dict]]:
     """What the plain flow makes of the same files; not `ended`: more may come."""
+    return plain(config, records(config), ended=ended)
+
+
+def plain(config: Config, given: Iterable[Record], *, ended: bool) -> dict[str, list[dict]]:
+    """What the plain flow makes of these records."""
     rows: dict[str, list[dict]] = {output: [] for output in OUTPUTS}
     running = flow(config, lambda output, text: rows[output].append(timeless(json.loads(text))))
-    for record in records(config):
+    for record in given:
         running.record(record)
     if ended:
         running.end()
     return rows
+
+
+def river_loop(events: list[dict]) -> dict[str, dict[str, float]]:
+    """Probabilities by id: River alone, predict at features, learn at the label."""
+    from river import linear_model, preprocessing
+
+    model = preprocessing.StandardScaler() | linear_model.LogisticRegression()
+    open_, said = {}, {}
+    for event in events:
+        if "features" in event:
+            open_[event["id"]] = event["features"]
+            said[event["id"]] = model.predict_proba_one(event["features"])
+        else:
+            model.learn_one(open_.pop(event["id"]), event["label"])
+    return {id: {"false": p[False], "true": p[True]} for id, p in said.items()}
 
 
 def timeless(row: dict) -> dict:

@@ -16,7 +16,17 @@ from jobs.errors import Failure
 from jobs.running import run
 from operators.online_model import OnlineModel, OrderedOnlineModel
 from tests.jobs import flows
-from tests.jobs.flows import T0, by_content, classifier, expected, job, phishing, write, written
+from tests.jobs.flows import (
+    T0,
+    by_content,
+    classifier,
+    expected,
+    job,
+    phishing,
+    river_loop,
+    write,
+    written,
+)
 
 pytestmark = pytest.mark.cluster
 
@@ -32,21 +42,6 @@ def same(config, *, ordered_outputs: bool = True) -> dict[str, list[dict]]:
         else:
             assert by_content(got[output]) == by_content(wanted[output]), output
     return got
-
-
-def river_loop(events: list[dict]) -> dict[str, dict[str, float]]:
-    """Probabilities by id: River alone, predict at features, learn at the label."""
-    from river import linear_model, preprocessing
-
-    model = preprocessing.StandardScaler() | linear_model.LogisticRegression()
-    open_, said = {}, {}
-    for event in events:
-        if "features" in event:
-            open_[event["id"]] = event["features"]
-            said[event["id"]] = model.predict_proba_one(event["features"])
-        else:
-            model.learn_one(open_.pop(event["id"]), event["label"])
-    return {id: {"false": p[False], "true": p[True]} for id, p in said.items()}
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -1,18 +1,17 @@
 """Jobs from and to Kafka, and what the plain flow makes of the same records."""
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from jobs import submitting
-from jobs.backtest import flow
 from jobs.cluster import Cluster
 from jobs.config import Config, load_config, read_config
 from jobs.starting import Start
 from jobs.toml_text import dump_toml
 from jobs.waiting import wait_until
 from operators.plain import Record
+from tests.jobs import flows
 from tests.jobs.flows import OUTPUTS, timeless
 from tests.kafka.topics import Topics
 
@@ -81,15 +80,10 @@ class KafkaJob:
 
     def expected(self, *names: str, ended: bool = False) -> dict[str, list[dict]]:
         """What the plain flow makes of these inputs' topics, one after the other."""
-        rows: dict[str, list[dict]] = {output: [] for output in OUTPUTS}
-        running = flow(
-            self.config, lambda output, text: rows[output].append(timeless(json.loads(text)))
-        )
-        for name in names:
-            for record in self.topics.read(name):
-                place = f"{record.topic}-{record.partition}"
-                position = f"{place}-{record.offset}"
-                running.record(Record(name, place, position, record.value))
-        if ended:
-            running.end()
-        return rows
+        given = (record for name in names for record in self._sent(name))
+        return flows.plain(self.config, given, ended=ended)
+
+    def _sent(self, name: str) -> Iterator[Record]:
+        for record in self.topics.read(name):
+            place = f"{record.topic}-{record.partition}"
+            yield Record(name, place, f"{place}-{record.offset}", record.value)

@@ -3,28 +3,13 @@
 import json
 
 import pytest
-from river import linear_model, preprocessing
 
 from jobs import running
-from tests.jobs.flows import by_content, classifier, phishing
+from tests.jobs.flows import by_content, classifier, phishing, river_loop
 from tests.kafka.jobs import KafkaJob
 from tests.kafka.topics import Topics
 
 pytestmark = [pytest.mark.cluster, pytest.mark.kafka]
-
-
-def plain_river(events: list[dict]) -> dict[str, dict[str, float]]:
-    """Transaction -> probabilities, by a loop of one's own."""
-    model = preprocessing.StandardScaler() | linear_model.LogisticRegression()
-    features, said = {}, {}
-    for event in events:
-        if "features" in event:
-            features[event["id"]] = event["features"]
-            proba = model.predict_proba_one(event["features"])
-            said[event["id"]] = {json.dumps(label): p for label, p in proba.items()}
-        else:
-            model.learn_one(features[event["id"]], event["label"])
-    return said
 
 
 @pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once"])
@@ -44,7 +29,7 @@ def test_one_merged_partition_gives_plain_rivers_predictions(topics: Topics, tmp
     got, wanted = job.written(), job.expected("features", ended=True)
     assert got.pop("dead_letters") == wanted.pop("dead_letters") == []
     assert got == wanted
-    assert {row["id"]: row["probabilities"] for row in got["predictions"]} == plain_river(events)
+    assert {row["id"]: row["probabilities"] for row in got["predictions"]} == river_loop(events)
 
 
 def test_predictions_are_keyed_by_transaction_and_the_learn_log_by_chain(topics, tmp_path):
