@@ -5,12 +5,19 @@ first field of a row, and what `key_by` does behind that operator is done direct
 PyFlink's inside; tests/connectors/test_keying.py notices a change of it.
 """
 
+from collections.abc import Sequence
+
 from pyflink.common import Types
 from pyflink.common.typeinfo import TypeInformation
-from pyflink.datastream import DataStream, KeyedStream, OutputTag
+from pyflink.datastream import DataStream, KeyedProcessFunction, KeyedStream, OutputTag
+from pyflink.datastream.data_stream import _get_one_input_stream_operator
+from pyflink.fn_execution.flink_fn_execution_pb2 import UserDefinedDataStreamFunction
 from pyflink.java_gateway import get_gateway
 
 from connectors import java_code
+
+# How soon a change of a metric shows.
+_SHOWN_AFTER_MS = 200
 
 
 def key_rows(
@@ -47,6 +54,54 @@ def key_rows(
     else:
         keyed = j_stream.keyBy(selector, key_type)
     return KeyedStream(keyed, value_type_info, stream)
+
+
+def process_batches(
+    stream: KeyedStream,
+    function: KeyedProcessFunction,
+    output_type: TypeInformation,
+    *,
+    sides: Sequence[OutputTag],
+    value_state: str | None = None,
+    map_state: str | None = None,
+) -> DataStream:
+    """Process a keyed stream in thread mode, with one call into Python for many records.
+
+    Takes the place of `KeyedStream.process`, with the same state and timers in a savepoint. The
+    environment must have been attached, see `java_code.attach`.
+
+    Parameters
+    ----------
+    function
+        With `run` and `show` besides, see operators/batching.py.
+    sides
+        Its side outputs, by number.
+    value_state
+        The name of the ValueState of PICKLED_BYTE_ARRAY that a batch brings and takes back, for all
+        keys in it. None: a batch has one key, and the function keeps its own state.
+    map_state
+        The name of the MapState from STRING to PICKLED_BYTE_ARRAY of which a batch brings the entries
+        that its records want, where it has one key. None for none.
+    """
+    jvm = get_gateway().jvm
+    kind = UserDefinedDataStreamFunction.KEYED_PROCESS
+    operator, out = _get_one_input_stream_operator(stream, function, kind, output_type)
+    names = get_gateway().new_array(jvm.String, len(sides))
+    for place, tag in enumerate(sides):
+        names[place] = tag.tag_id
+    j_stream = stream._j_data_stream
+    batched = java_code.new(
+        "Batched",
+        operator.getConfiguration(),
+        operator.getPythonFunctionInfo(),
+        j_stream.getTransformation().getOutputType(),
+        out,
+        value_state,
+        map_state,
+        names,
+        _SHOWN_AFTER_MS,
+    )
+    return DataStream(j_stream.transform("Batched", out, batched))
 
 
 def side_output(stream: DataStream, tag: OutputTag) -> DataStream:

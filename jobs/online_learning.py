@@ -6,12 +6,19 @@ Run by `riverrun run` and `riverrun submit`, or by hand with
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pyflink.common import Configuration, Types
-from pyflink.datastream import DataStream, StreamExecutionEnvironment
+from pyflink.common.typeinfo import TypeInformation
+from pyflink.datastream import (
+    DataStream,
+    KeyedProcessFunction,
+    KeyedStream,
+    OutputTag,
+    StreamExecutionEnvironment,
+)
 
 from connectors import files, java_code, kafka, keying
 from connectors.reading import Reading
@@ -22,6 +29,7 @@ from jobs.kafka_checks import require_ready
 from jobs.settings import MAX_PARALLELISM, Config, FileInput, FileSink, Input
 from jobs.starting import require_built, uri
 from jobs.submitting import PARAMETER, published_models
+from operators import label_join, online_model
 from operators.label_join import LabelJoin, OrderedLabelJoin
 from operators.learning import Out
 from operators.live import Deployment
@@ -37,16 +45,23 @@ def build(env: StreamExecutionEnvironment, config: Config, models: list[Deployme
     ordered = config.job.ordering == "event_time"
     events = _events(env, config)
     join = OrderedLabelJoin if ordered else LabelJoin
+    # Under event time nearly all happens when a watermark comes: there is nothing to gain.
+    batched = config.job.execution == "thread" and not ordered
+    # What is one subtask each runs in one thread: a record waits for no other to wake up.
+    alone = config.job.parallelism == 1
     joined = (
-        keying.key_rows(events, TEXT, PICKLED)
-        .process(
+        _process(
+            keying.key_rows(events, TEXT, PICKLED, in_place=alone),
             join(
                 config.join_settings(),
                 config.decoder(),
                 config.job.lane_by,
                 bool(config.dead_letters),
             ),
-            output_type=Types.ROW([TEXT, PICKLED]),
+            Types.ROW([TEXT, PICKLED]),
+            label_join.SIDES,
+            batched,
+            value_state=names.HELD.name,
         )
         .name("LabelJoin")
         .uid(Uid.LABEL_JOIN)
@@ -58,11 +73,9 @@ def build(env: StreamExecutionEnvironment, config: Config, models: list[Deployme
         learn_log=bool(config.learn_log),
         dead_letters=bool(config.dead_letters),
     )
-    # Two threads of one Python process would only take its interpreter from each other.
-    one_thread = config.job.parallelism == 1 and not config.job.isolate_model
     modelled = (
-        keying.key_rows(joined, TEXT, PICKLED, in_place=one_thread)
-        .process(
+        _process(
+            keying.key_rows(joined, TEXT, PICKLED, in_place=alone and not config.job.isolate_model),
             model(
                 models,
                 out,
@@ -71,7 +84,10 @@ def build(env: StreamExecutionEnvironment, config: Config, models: list[Deployme
                 config.limits.raw_bytes,
                 snapshots.environment(),
             ),
-            output_type=TEXT,
+            TEXT,
+            online_model.SIDES,
+            batched,
+            map_state=names.PREDICTIONS.name if config.evaluations else None,
         )
         .name("OnlineModel")
         .uid(Uid.ONLINE_MODEL)
@@ -85,6 +101,19 @@ def build(env: StreamExecutionEnvironment, config: Config, models: list[Deployme
     _sink(config, "learn_log", keying.side_output(modelled, names.LEARN_LOG))
     refused = [keying.side_output(stream, names.DEAD_LETTERS) for stream in (joined, modelled)]
     _sink(config, "dead_letters", refused[0].union(refused[1]))
+
+
+def _process(
+    stream: KeyedStream,
+    function: KeyedProcessFunction,
+    output_type: TypeInformation,
+    sides: Sequence[OutputTag],
+    batched: bool,
+    **states: str | None,
+) -> DataStream:
+    if not batched:
+        return stream.process(function, output_type=output_type)
+    return keying.process_batches(stream, function, output_type, sides=sides, **states)
 
 
 def _events(env: StreamExecutionEnvironment, config: Config) -> DataStream:

@@ -1,25 +1,26 @@
 """OnlineModel: the Flink functions around `operators/learning.py`, keyed by lane."""
 
+import pickle
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from pyflink.datastream import KeyedProcessFunction, OutputTag, RuntimeContext
+from pyflink.datastream import KeyedProcessFunction, RuntimeContext
 
 from events.reasons import Reason
+from operators import batching
+from operators.batching import AtOnce, Follow, Reply
 from operators.collecting import spare_what_is_loaded
 from operators.gauges import Gauges
+from operators.items import Item
 from operators.learning import Lane, Out, Output, Stats
 from operators.live import Deployment
 from state import names
 from state.snapshots import environment
 
-_SIDE: dict[Output, OutputTag] = {
-    "evaluations": names.EVALUATIONS,
-    "learn_log": names.LEARN_LOG,
-    "dead_letters": names.DEAD_LETTERS,
-}
+SIDES = (names.EVALUATIONS, names.LEARN_LOG, names.DEAD_LETTERS)
+_PLACES: dict[Output, int] = {"evaluations": 0, "learn_log": 1, "dead_letters": 2}
 
 _TOTALS = (
     "predictions",
@@ -33,7 +34,10 @@ _TOTALS = (
 
 
 class KeyedStore:
-    """The state of the current key as a `operators.learning.Store`."""
+    """The state of the current key as a `operators.learning.Store`.
+
+    Entries of the log wait until `write_log`; in a batch, predictions come and go with it.
+    """
 
     def __init__(self, context: RuntimeContext) -> None:
         self._context = context
@@ -42,6 +46,30 @@ class KeyedStore:
         self._snapshots = context.get_map_state(names.SNAPSHOTS)
         self._predictions = context.get_map_state(names.PREDICTIONS)
         self._logs: dict[str, Any] = {}
+        self._entries: dict[str, list[bytes]] = {}
+        # In a batch: what state holds, and what is to be there.
+        self._found: dict[str, bytes | None] | None = None
+        self._said: dict[str, list[tuple[Any, ...]] | None] = {}
+
+    def begin(self, found: list[Any]) -> None:
+        """A batch comes with these predictions: id, what was said of it, and so on."""
+        self._found = dict(zip(found[::2], found[1::2], strict=True))
+
+    def end(self, reply: Reply) -> None:
+        """The batch has been handled."""
+        for id, said in self._said.items():
+            if said is not None:
+                reply.put_entry(id, said)
+            else:
+                reply.remove_entry(id)
+        self._said.clear()
+        self.write_log()
+
+    def write_log(self) -> None:
+        """Hand Flink what was appended: many entries cost it what one does."""
+        for name, entries in self._entries.items():
+            self._log(name).add_all(entries)
+        self._entries.clear()
 
     def models(self) -> dict[str, dict[str, Any]]:
         return dict(self._models.items())
@@ -66,23 +94,38 @@ class KeyedStore:
             self._snapshots.remove(f"{name}/{place}")
 
     def log(self, name: str) -> Iterable[bytes]:
+        self.write_log()
         return list(self._log(name).get())
 
     def append(self, name: str, entry: bytes) -> None:
-        self._log(name).add(entry)
+        self._entries.setdefault(name, []).append(entry)
 
     def clear_log(self, name: str) -> None:
+        self._entries.pop(name, None)
         self._log(name).clear()
 
     def predictions(self, id: str) -> list[tuple[Any, ...]] | None:
-        found: list[tuple[Any, ...]] | None = self._predictions.get(id)
+        if id in self._said:
+            return self._said[id]
+        found: list[tuple[Any, ...]] | None
+        if self._found is None:
+            found = self._predictions.get(id)
+        else:
+            stored = self._found.get(id)
+            found = None if stored is None else pickle.loads(stored)
         return found
 
     def put_predictions(self, id: str, said: list[tuple[Any, ...]]) -> None:
-        self._predictions.put(id, said)
+        if self._found is None:
+            self._predictions.put(id, said)
+        else:
+            self._said[id] = said
 
     def forget(self, id: str) -> None:
-        self._predictions.remove(id)
+        if self._found is None:
+            self._predictions.remove(id)
+        else:
+            self._said[id] = None
 
     def _log(self, name: str) -> Any:
         if name not in self._logs:
@@ -123,7 +166,7 @@ class OnlineModel(KeyedProcessFunction):
         self._check_environment()
         self._store = KeyedStore(runtime_context)
         self._lanes: OrderedDict[str | None, Lane] = OrderedDict()
-        self._emitted: list[Any] = []
+        self._follow: Follow
         self._stats = stats = Stats()
         numbers: dict[str, Callable[[], int]] = {
             **{total: partial(getattr, stats, total) for total in _TOTALS},
@@ -140,6 +183,48 @@ class OnlineModel(KeyedProcessFunction):
         }
         self._gauges = Gauges(runtime_context, numbers)
         spare_what_is_loaded()
+        batching.opened(self)
+
+    # Many items at once
+
+    def run(self, batch: bytes) -> bytes:
+        """Handle a batch of one lane; what goes in and out is described in operators/batching.py."""
+        (key,), records, found, _ = pickle.loads(batch)
+        reply = self._follow = Reply()
+        self._store.begin(found)
+        lane = self._lane(key)
+        for record in records[1::2]:
+            for item in pickle.loads(record):
+                lane.handle(item)
+        self._store.end(reply)
+        return reply.written()
+
+    def show(self) -> None:
+        """Show what metrics have changed."""
+        self._gauges.show()
+
+    # One item at a time
+
+    def process_element(self, value: tuple[Any, ...], ctx: Any) -> Iterable[Any]:
+        self._gauges.changing(ctx)
+        return self._handle([value], ctx)
+
+    def on_timer(self, timestamp: int, ctx: Any) -> Iterable[Any]:
+        if self._gauges.woken(ctx):
+            return ()
+        self._gauges.changing(ctx)
+        return self._on_event_time(timestamp, ctx)
+
+    def _on_event_time(self, timestamp: int, ctx: Any) -> Iterable[Any]:
+        return ()
+
+    def _handle(self, items: Iterable[Item], ctx: Any) -> list[Any]:
+        lane = self._lane(ctx.get_current_key())
+        follow = self._follow = AtOnce(SIDES, ctx)
+        for item in items:
+            lane.handle(item)
+        self._store.write_log()
+        return follow.out
 
     def _check_environment(self) -> None:
         """A task manager keeps the libraries that it has imported, whatever is installed since."""
@@ -151,21 +236,8 @@ class OnlineModel(KeyedProcessFunction):
                     "start new task managers"
                 )
 
-    def process_element(self, value: tuple[Any, ...], ctx: Any) -> Iterable[Any]:
-        self._gauges.changing(ctx)
-        self._lane(ctx).handle(value)
-        return self._drain()
-
-    def on_timer(self, timestamp: int, ctx: Any) -> Iterator[Any]:
-        if not self._gauges.woken(ctx):
-            self._gauges.changing(ctx)
-            yield from self._on_event_time(timestamp, ctx)
-
-    def _on_event_time(self, timestamp: int, ctx: Any) -> Iterator[Any]:
-        yield from ()
-
-    def _lane(self, ctx: Any) -> Lane:
-        key = ctx.get_current_key() if self._laned else None
+    def _lane(self, flink_key: str) -> Lane:
+        key = flink_key if self._laned else None
         lane = self._lanes.get(key)
         if lane is None:
             lane = self._lanes[key] = Lane(
@@ -185,11 +257,10 @@ class OnlineModel(KeyedProcessFunction):
         return lane
 
     def _emit(self, output: Output, record: str) -> None:
-        self._emitted.append(record if output == "predictions" else (_SIDE[output], record))
-
-    def _drain(self) -> list[Any]:
-        emitted, self._emitted = self._emitted, []
-        return emitted
+        if output == "predictions":
+            self._follow.emit(record)
+        else:
+            self._follow.side(_PLACES[output], record)
 
     def _learned(self) -> int:
         return sum(live.n for lane in self._lanes.values() for live in lane.live.values())
@@ -212,13 +283,12 @@ class OrderedOnlineModel(OnlineModel):
             ctx.timer_service().register_event_time_timer(time)
         return ()
 
-    def _on_event_time(self, timestamp: int, ctx: Any) -> Iterator[Any]:
+    def _on_event_time(self, timestamp: int, ctx: Any) -> Iterable[Any]:
         count = self._held.get(f"{timestamp}") or 0
         items = [self._held.get(f"{timestamp}/{place}") for place in range(count)]
-        lane = self._lane(ctx)
-        for *_, item in sorted(items, key=lambda held: held[:4]):
-            lane.handle(item)
-            yield from self._drain()
+        items.sort(key=lambda held: held[:4])
+        out = self._handle((item for *_, item in items), ctx)
         for place in range(count):
             self._held.remove(f"{timestamp}/{place}")
         self._held.remove(f"{timestamp}")
+        return out

@@ -5,8 +5,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -18,10 +19,11 @@ from kafka.admin import NewTopic
 from jobs.broker import Broker
 from jobs.cluster import Cluster
 from jobs.config import load_config
+from jobs.rest import Rest
 from jobs.submitting import submit
 from jobs.toml_text import dump_toml
 from jobs.waiting import wait_until
-from perf.loops import LOOPS, Said
+from perf.loops import CALLS, LOOPS, Calls, Said
 from perf.workloads import KAFKA_SPECS
 
 _LONGEST_S = 1800.0
@@ -63,8 +65,9 @@ class Departure(NamedTuple):
 
 
 class Used(NamedTuple):
-    """What a system's processes took."""
+    """What a system's processes took in so many seconds."""
 
+    seconds: float
     cpu_s: float
     memory_mb: float
 
@@ -74,7 +77,7 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._cluster: Cluster | None = None
+        self._clusters: dict[int, Cluster] = {}
         self._runs = 0
 
     def __enter__(self) -> Self:
@@ -82,7 +85,8 @@ class Bench:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop_cluster()
+        for cluster in self._clusters.values():
+            cluster.stop()
         self.broker.stop()
 
     def topic(self, name: str) -> str:
@@ -98,8 +102,8 @@ class Bench:
     def running(self, system: System, model: str, source: str, target: str) -> Iterator["Watch"]:
         """The system, from when it has been started until the end of the block."""
         if system.task_managers:
-            with self._job(system, model, source, target) as processes:
-                yield Watch(processes)
+            with self._job(system, model, source, target) as watch:
+                yield watch
             return
         # What a loop keeps on disk goes with this run.
         folder = self._folder / target
@@ -115,7 +119,7 @@ class Bench:
                 stderr=output,
             )
         try:
-            yield Watch([psutil.Process(loop.pid)])
+            yield Watch([psutil.Process(loop.pid)], partial(_calls_of_loop, folder / CALLS))
         except psutil.NoSuchProcess:
             raise RuntimeError(f"{system.name} has ended:\n{log.read_text()[-2000:]}") from None
         finally:
@@ -173,9 +177,7 @@ class Bench:
         )
 
     @contextmanager
-    def _job(
-        self, system: System, model: str, source: str, target: str
-    ) -> Iterator[list[psutil.Process]]:
+    def _job(self, system: System, model: str, source: str, target: str) -> Iterator["Watch"]:
         cluster = self._cluster_of(system.task_managers)
         folder = self._folder / target
         folder.mkdir()
@@ -183,25 +185,18 @@ class Bench:
         path.write_text(dump_toml(self._document(system, model, source, target, folder)))
         job_id = submit(load_config(path), path, cluster.rest)
         try:
-            yield [psutil.Process(pid) for pid in cluster.task_manager_pids.values()]
+            processes = [psutil.Process(pid) for pid in cluster.task_manager_pids.values()]
+            yield Watch(processes, partial(_calls_of_job, cluster.rest, job_id))
         finally:
             cluster.rest.cancel(job_id)
             cluster.rest.wait_for(job_id, {"CANCELED"})
 
     def _cluster_of(self, task_managers: int) -> Cluster:
-        """One at a time: an idle Flink takes memory and some CPU, too."""
-        running = self._cluster
-        if running is not None and len(running.task_manager_pids) == task_managers:
-            return running
-        self._stop_cluster()
-        folder = self._folder / f"cluster-{self._runs}"
-        self._cluster = Cluster.start(folder, task_managers=task_managers)
-        return self._cluster
-
-    def _stop_cluster(self) -> None:
-        if self._cluster is not None:
-            self._cluster.stop()
-            self._cluster = None
+        """They stay: a JVM that has just started compiles while it runs."""
+        if task_managers not in self._clusters:
+            folder = self._folder / f"cluster-{task_managers}"
+            self._clusters[task_managers] = Cluster.start(folder, task_managers=task_managers)
+        return self._clusters[task_managers]
 
     def _document(
         self, system: System, model: str, source: str, target: str, folder: Path
@@ -226,10 +221,18 @@ class Bench:
 
 
 class Watch:
-    """What processes take while they run."""
+    """What processes take while they run.
 
-    def __init__(self, processes: list[psutil.Process]) -> None:
+    Attributes
+    ----------
+    calls : callable
+        Tells how long the model's calls took.
+    """
+
+    def __init__(self, processes: list[psutil.Process], calls: Callable[[], Calls]) -> None:
         self._processes = processes
+        self.calls = calls
+        self._since = time.monotonic()
         self._before = self._cpu_s()
 
     def used(self) -> Used:
@@ -244,11 +247,26 @@ class Watch:
             if process.status() == psutil.STATUS_ZOMBIE:
                 raise psutil.NoSuchProcess(process.pid)
         memory = sum(process.memory_info().rss for process in self._processes)
-        return Used(self._cpu_s() - self._before, memory / 1e6)
+        seconds = time.monotonic() - self._since
+        return Used(seconds, self._cpu_s() - self._before, memory / 1e6)
 
     def _cpu_s(self) -> float:
         times = [process.cpu_times() for process in self._processes]
         return sum(each.user + each.system for each in times)
+
+
+def _calls_of_loop(path: Path) -> Calls:
+    return msgspec.json.decode(path.read_bytes(), type=Calls)
+
+
+def _calls_of_job(rest: Rest, job_id: str) -> Calls:
+    # The job manager fetches metrics when it is asked for them, for the next one who asks.
+    found = wait_until(
+        lambda: rest.metrics(job_id, Calls.__struct_fields__).get("OnlineModel"),
+        "metrics of the job",
+        timeout_s=60,
+    )
+    return msgspec.convert(found, Calls)
 
 
 SYSTEMS = [

@@ -9,9 +9,12 @@ JVM compiles as it goes.
 messaging   arrival - produced: from the producer's time stamp until the model was asked
 processing  departure - arrival: until the system's own producer took the prediction
 end to end  departure - produced
-visible     received - produced: until a consumer that reads committed records had it
+client      received - produced: until a consumer that reads committed records had it
+prediction, learning
+            in the model's own calls; a mean
+backlog     records produced and not yet predicted, each tenth of a second
 
-Kafka's time stamps are whole milliseconds, and so are these.
+Kafka's time stamps are whole milliseconds, and so are the first four.
 """
 
 import argparse
@@ -19,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import mean, median
@@ -28,17 +32,38 @@ import msgspec
 from kafka import KafkaConsumer, TopicPartition
 from rich.console import Console
 
-from perf.kafka_runs import Bench, Departure, System, chosen, common_options, now_ms, same
-from perf.loops import Said
+from jobs.waiting import wait_until
+from perf.kafka_runs import (
+    Bench,
+    Departure,
+    System,
+    Used,
+    chosen,
+    common_options,
+    now_ms,
+    same,
+)
+from perf.loops import Calls, Said
 from perf.report import Row, environment, table, write_json
 
 _ROOT = Path(__file__).parent.parent
 
 
 class Run(NamedTuple):
-    """Milliseconds of each feature event, by what they are of."""
+    """One system under the load.
+
+    Attributes
+    ----------
+    times : dict
+        By what they are of, the milliseconds of each feature event that counts.
+    backlog : list of int
+        Each tenth of a second.
+    """
 
     times: dict[str, list[float]]
+    backlog: list[int]
+    calls: Calls
+    used: Used
     departures: list[Departure]
 
 
@@ -116,25 +141,35 @@ def _run(bench: Bench, system: System, model: str, options: argparse.Namespace) 
         rate = ["--rate", str(options.rate), "--seconds", str(options.seconds)]
         subprocess.run([*load, *rate], cwd=_ROOT, check=True)
         departures = bench.wait_for(target, count, system.committed, watch)
-        while len(receiver.at) < count:
-            threading.Event().wait(0.1)
+        wait_until(lambda: len(receiver.at) >= count, "predictions at the client", timeout_s=60)
+        calls, used = watch.calls(), watch.used()
     produced = {
         msgspec.json.decode(record.value)["id"]: record.timestamp
         for record in bench.records(source, committed=False)
         if b'"features"' in record.value
     }
+    counting = departures[int(options.rate * options.warm_up) :]
     times: dict[str, list[float]] = {
         "messaging": [],
         "processing": [],
         "end_to_end": [],
-        "visible": [],
+        "client": [],
     }
-    for each in departures[int(options.rate * options.warm_up) :]:
+    for each in counting:
         times["messaging"].append(each.predicted - produced[each.id])
         times["processing"].append(each.left - each.predicted)
         times["end_to_end"].append(each.left - produced[each.id])
-        times["visible"].append(receiver.at[each.id] - produced[each.id])
-    return Run(times, departures)
+        times["client"].append(receiver.at[each.id] - produced[each.id])
+    backlog = _backlog(
+        [produced[each.id] for each in counting], [each.predicted for each in counting]
+    )
+    return Run(times, backlog, calls, used, departures)
+
+
+def _backlog(produced: list[int], predicted: list[int]) -> list[int]:
+    """How many records were waiting, each tenth of a second; times in ms."""
+    came, went = sorted(produced), sorted(predicted)
+    return [bisect_right(came, at) - bisect_right(went, at) for at in range(came[0], came[-1], 100)]
 
 
 def _rows(model: str, runs: dict[str, list[Run]]) -> Iterator[Row]:
@@ -151,6 +186,16 @@ def _rows(model: str, runs: dict[str, list[Run]]) -> Iterator[Row]:
                     theirs = [_figure(run.times[what], metric) for run in runs[against]]
                     ratio = median(m / t for m, t in zip(mine, theirs, strict=True) if t)
                 yield Row(case, name, f"{what}_{metric}", median(mine), "ms", ratio, against, ok)
+        others: dict[tuple[str, str], list[float]] = {
+            ("prediction", "us"): [run.calls.predict_us for run in of],
+            ("learning", "us"): [run.calls.learn_us for run in of],
+            ("backlog_mean", "records"): [mean(run.backlog) for run in of],
+            ("backlog_max", "records"): [max(run.backlog) for run in of],
+            ("cpu", "cores"): [run.used.cpu_s / run.used.seconds for run in of],
+            ("memory", "MB"): [run.used.memory_mb for run in of],
+        }
+        for (what, unit), figures in others.items():
+            yield Row(case, name, what, median(figures), unit, None, None, ok)
 
 
 def _figure(times: list[float], metric: str) -> float:

@@ -9,6 +9,7 @@ features. They run until they are killed.
 
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -34,6 +35,18 @@ class Said(Struct):
     predicted_at: int
 
 
+class Calls(Struct):
+    """How long the model's calls take: means, in microseconds."""
+
+    predict_us: float
+    learn_us: float
+
+
+CALLS = "calls.json"
+# After so many predictions the loop writes there how long calls take.
+_TOLD_EACH = 1_000
+
+
 _read = msgspec.json.Decoder(Event).decode
 _write = msgspec.json.Encoder().encode
 
@@ -44,6 +57,8 @@ class Work:
     def __init__(self, model: str) -> None:
         self._model = KAFKA_MODELS[model]()
         self._features: dict[str, dict[str, Any]] = {}
+        self._predictions = self._examples = 0
+        self._predicting_ns = self._learning_ns = 0
 
     def record(self, raw: bytes) -> tuple[bytes, bytes] | None:
         """Key and value of a prediction, if one is due."""
@@ -55,14 +70,27 @@ class Work:
         return event.id.encode(), _write(self.predict(event.id, event.features))
 
     def predict(self, id: str, features: dict[str, Any]) -> Said:
+        begun = time.perf_counter_ns()
         said = self._model.predict_proba_one(features)
         answer = max(said, key=said.get) if said else None
+        self._predicting_ns += time.perf_counter_ns() - begun
+        self._predictions += 1
+        if self._predictions % _TOLD_EACH == 0:
+            self._tell()
         # JSON's names for labels, as the job writes them.
         shown = {("true" if label else "false"): p for label, p in said.items()}
         return Said(id, answer, shown, time.time_ns() // 1_000_000)
 
     def learn(self, features: dict[str, Any], label: Any) -> None:
+        begun = time.perf_counter_ns()
         self._model.learn_one(features, label)
+        self._learning_ns += time.perf_counter_ns() - begun
+        self._examples += 1
+
+    def _tell(self) -> None:
+        predict_us = self._predicting_ns / self._predictions / 1000
+        learn_us = self._learning_ns / max(self._examples, 1) / 1000
+        Path(CALLS).write_bytes(_write(Calls(predict_us, learn_us)))
 
 
 def kafka_python(servers: str, source: str, target: str, model: str) -> None:
