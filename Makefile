@@ -70,11 +70,10 @@ types: $(STAMP) ## mypy
 	$(BIN)/mypy
 
 .PHONY: perf
-perf: connectors ## every measurement of docs/performance.md; takes an hour and a quiet machine
-	$(BIN)/python perf/throughput.py
-	$(BIN)/python perf/recovery.py
-	$(BIN)/python perf/drain.py
-	$(BIN)/python perf/latency.py
+perf: connectors ## every measurement of docs/performance.md; takes two hours and a quiet machine
+	for script in throughput recovery drain latency scaling snapshot pending; do \
+		$(BIN)/python perf/$$script.py; \
+	done
 
 .PHONY: formats
 formats: $(STAMP) ## make docs/formats.md anew from the code

@@ -42,7 +42,7 @@ class Event(Struct):
     label: bool | None = None
 
 
-_decode = msgspec.json.Decoder(Event).decode
+decode_event = msgspec.json.Decoder(Event).decode
 
 
 def measure(events: Path, model: Any, transactions: int, skipped: int) -> Measured:
@@ -52,7 +52,7 @@ def measure(events: Path, model: Any, transactions: int, skipped: int) -> Measur
     said: list[dict[Any, float]] = []
     with events.open("rb") as lines:
         for line in lines:
-            event = _decode(line)
+            event = decode_event(line)
             if event.features is None:
                 learn(features.pop(event.id), event.label)
                 continue
@@ -75,7 +75,7 @@ def _parse_s(events: Path) -> float:
     with events.open("rb") as lines:
         begun = time.process_time()
         for line in lines:
-            _decode(line)
+            decode_event(line)
         return time.process_time() - begun
 
 

@@ -19,14 +19,13 @@ import pickle
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-import msgspec
 from rich.console import Console
-from rich.table import Table
 
 from jobs.cluster import Cluster
 from jobs.config import load_config
@@ -35,9 +34,11 @@ from jobs.submitting import submit
 from jobs.toml_text import dump_toml
 from jobs.waiting import wait_until
 from perf.flink import read_predictions
+from perf.report import Row, environment, table, write_json
 from perf.workloads import MODELS, SPECS, WORKLOADS, write_events
 
 MODEL = "ARF"
+_SYSTEM = "riverrun job"
 # Transactions between one kill and the next.
 _APART = 5_000
 _PATIENCE_S = 300.0
@@ -62,26 +63,27 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="riverrun-perf-") as name:
         kills = _measure(Path(name), options.kills, options.seed)
-    rows = [
-        {
-            "kill": number,
-            "detect_s": (kill.seen - kill.killed) / 1000,
-            "delay_s": (kill.running - kill.seen) / 1000,
-            "restore_s": (kill.predicted - kill.running) / 1000,
-            "total_s": (kill.predicted - kill.killed) / 1000,
-            "beyond_delay_s": (kill.predicted - kill.killed - kill.running + kill.seen) / 1000,
-        }
-        for number, kill in enumerate(kills, 1)
-    ]
-    size_mb = _pickled_mb(_APART, options.seed)
-    console = Console()
-    console.print(_table(rows))
-    console.print(f"{MODEL} after {_APART:,} transactions: {size_mb:.1f} MB as a pickle")
+    rows = list(_rows(kills, _pickled_mb(_APART, options.seed)))
+    Console().print(table(rows))
     if options.json is not None:
-        options.json.write_bytes(
-            msgspec.json.format(msgspec.json.encode({"pickle_mb": size_mb, "rows": rows})) + b"\n"
-        )
-    return 0
+        write_json(options.json, environment(seed=options.seed), rows)
+    return 0 if all(row.ok for row in rows) else 1
+
+
+def _rows(kills: list[Kill], model_mb: float) -> Iterator[Row]:
+    parts = {
+        "detect": [kill.seen - kill.killed for kill in kills],
+        "delay": [kill.running - kill.seen for kill in kills],
+        "restore": [kill.predicted - kill.running for kill in kills],
+        "total": [kill.predicted - kill.killed for kill in kills],
+        "beyond_delay": [kill.predicted - kill.killed - kill.running + kill.seen for kill in kills],
+    }
+    for part, times in parts.items():
+        ok = all(took >= 0 for took in times)
+        for number, took in enumerate(times, 1):
+            yield Row(f"recovery/kill {number}", _SYSTEM, part, took / 1000, "s", None, None, ok)
+        yield Row("recovery/median", _SYSTEM, part, median(times) / 1000, "s", None, None, ok)
+    yield Row("recovery/median", _SYSTEM, "model_size", model_mb, "MB", None, None, True)
 
 
 def _measure(folder: Path, kills: int, seed: int) -> list[Kill]:
@@ -155,15 +157,6 @@ def _pickled_mb(count: int, seed: int) -> float:
     for features, label in WORKLOADS["phishing"](count, seed):
         model.learn_one(features, label)
     return len(pickle.dumps(model)) / 1e6
-
-
-def _table(rows: list[dict[str, float]]) -> Table:
-    table = Table(*rows[0], box=None)
-    for row in rows:
-        table.add_row(*(f"{value:,.2f}" if value % 1 else f"{value:g}" for value in row.values()))
-    medians = (median(row[key] for row in rows) for key in list(rows[0])[1:])
-    table.add_row("median", *(f"{value:,.2f}" for value in medians))
-    return table
 
 
 if __name__ == "__main__":

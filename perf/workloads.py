@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from river import datasets, ensemble, forest, linear_model, naive_bayes, preprocessing, tree
@@ -20,11 +20,11 @@ _GAP_MS = 60_000
 _MOST_BEHIND = 200
 
 
-def malicious_urls(count: int, seed: int) -> Iterator[Example]:
+def malicious_urls(count: int, seed: int, new_names: float = 1.35) -> Iterator[Example]:
     """Transactions with the shape of the malicious-URL data.
 
     Sparse: 20 numbers that every URL has and some 80 tokens of it, about 100 features a record. New
-    tokens appear all the time, 1.35 a URL, as in the data (3.2 M names in 2.4 M URLs). A third of the
+    tokens appear all the time, `new_names` a URL, 1.35 in the data (3.2 M names in 2.4 M URLs). A third of the
     URLs are malicious; each kind has tokens of its own besides common ones, and mostly recent ones, as
     campaigns come and go.
 
@@ -51,7 +51,7 @@ def malicious_urls(count: int, seed: int) -> Iterator[Example]:
         own = "bad" if malicious else "good"
         for _ in range(rng.randint(70, 90)):
             pool = own if rng.random() < 0.25 else "word"
-            if rng.random() < 1.35 / 80:
+            if rng.random() < new_names / 80:
                 known[pool] += 1
                 token = known[pool]
             elif pool == "word":
@@ -73,18 +73,19 @@ WORKLOADS: dict[str, Callable[[int, int], Iterator[Example]]] = {
 }
 
 
-def write_events(path: Path, examples: Iterator[Example], seed: int) -> None:
+def write_events(path: Path, examples: Iterator[Example], seed: int, prefix: str = "t") -> None:
     """Each transaction's features and, 1 to 200 transactions later, its label, as JSON lines.
 
     Transactions are a minute apart in event time, so that `retention` ends within a longer run and
-    the job pays for that, too. Labels that would come after the last features are left out.
+    the job pays for that, too. Labels that would come after the last features are left out. An id is
+    `prefix` and the transaction's number.
     """
     rng = random.Random(seed)
     labels: dict[int, list[tuple[str, bool]]] = defaultdict(list)
     with path.open("wb") as file:
         for number, (features, label) in enumerate(examples):
             ts = _FIRST_TS + number * _GAP_MS
-            id = f"t{number}"
+            id = f"{prefix}{number}"
             file.write(_line({"id": id, "features": features, "ts": ts}))
             labels[number + rng.randint(1, _MOST_BEHIND)].append((id, label))
             for known, said in labels.pop(number, ()):
@@ -138,6 +139,25 @@ SPECS: dict[str, dict[str, Any]] = {
         "class": "river.forest.ARFClassifier",
         "params": {"leaf_prediction": "mc", "seed": 42},
     },
+}
+
+
+class Model(NamedTuple):
+    """A model for the loop, and the same for the job."""
+
+    make: Callable[[], Any]
+    spec: dict[str, Any]
+
+
+# What is too large to be written in no time.
+LARGE: dict[str, Model] = {
+    "linear": Model(
+        linear_model.LogisticRegression, {"class": "river.linear_model.LogisticRegression"}
+    ),
+    "forest": Model(
+        lambda: forest.ARFClassifier(n_models=50, seed=42),
+        {"class": "river.forest.ARFClassifier", "params": {"n_models": 50, "seed": 42}},
+    ),
 }
 
 # On Kafka: Bananas.

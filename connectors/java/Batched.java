@@ -23,9 +23,9 @@ import org.apache.flink.api.common.typeinfo.Types;
 import org.apache.flink.configuration.Configuration;
 import org.apache.flink.runtime.state.VoidNamespace;
 import org.apache.flink.runtime.state.VoidNamespaceSerializer;
+import org.apache.flink.streaming.api.functions.python.DataStreamPythonFunctionInfo;
 import org.apache.flink.streaming.api.graph.NonChainedOutput;
 import org.apache.flink.streaming.api.graph.StreamEdge;
-import org.apache.flink.streaming.api.functions.python.DataStreamPythonFunctionInfo;
 import org.apache.flink.streaming.api.operators.InternalTimeServiceManager;
 import org.apache.flink.streaming.api.operators.InternalTimer;
 import org.apache.flink.streaming.api.operators.InternalTimerService;
@@ -35,6 +35,7 @@ import org.apache.flink.streaming.api.operators.python.embedded.EmbeddedPythonKe
 import org.apache.flink.streaming.api.typeinfo.python.PickledByteArrayTypeInfo;
 import org.apache.flink.streaming.api.watermark.Watermark;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
+import org.apache.flink.streaming.runtime.watermarkstatus.WatermarkStatus;
 import org.apache.flink.types.Row;
 import org.apache.flink.util.OutputTag;
 import org.apache.flink.util.function.ThrowingRunnable;
@@ -233,6 +234,11 @@ public final class Batched extends EmbeddedPythonKeyedProcessOperator {
         output.emitWatermark(mark);
     }
 
+    public void processWatermarkStatus(WatermarkStatus status) throws Exception {
+        flush();
+        super.processWatermarkStatus(status);
+    }
+
     public void endInput() {
         try {
             flush();
@@ -275,6 +281,7 @@ public final class Batched extends EmbeddedPythonKeyedProcessOperator {
         }
         if (state == null && !keys.isEmpty()) {
             flush();
+            setCurrentKey(key);
         }
         place = Integer.valueOf(keys.size());
         places.put(key, place);
@@ -334,14 +341,14 @@ public final class Batched extends EmbeddedPythonKeyedProcessOperator {
         if (state == null) {
             setCurrentKey(keysOfBatch[0]);
         }
-        byte[] reply = (byte[]) python("run", new Object[] {batch});
+        follow((byte[]) python("run", new Object[] {batch}), keysOfBatch);
+        // With all that the operators behind, in this thread, made of it.
         long took = System.nanoTime() - begun;
         if (took > LONGEST_NS) {
             most = Math.max(1, handled / 2);
         } else if (handled == most && took < LONGEST_NS / 2) {
             most = Math.min(MOST_RECORDS, 2 * most);
         }
-        follow(reply, keysOfBatch);
         if (!showing) {
             showing = true;
             ProcessingTimeService clock = getProcessingTimeService();

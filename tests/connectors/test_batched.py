@@ -21,6 +21,8 @@ pytestmark = pytest.mark.cluster
 
 READ, UNREAD = OutputTag("read", TEXT), OutputTag("unread", TEXT)
 IDS = ["a", "é", "😀", "a\0b", "z" * 300]
+# Stands in the map of each key.
+SHARED = "shared"
 ROW = Types.ROW([TEXT, PICKLED])
 
 
@@ -61,7 +63,7 @@ class Count(InBatches):
             if isinstance(record, tuple):
                 time, key = record
                 assert time <= watermark
-                reply.send(key, (key, counts[place]), wants=key)
+                reply.send(key, (key, counts[place]), wants=SHARED)
                 reply.side(0, f"{key} {self._batches}")
                 reply.side(1, "nobody reads this")
                 gone.add(place)
@@ -90,9 +92,9 @@ class Collect(InBatches):
         reply = Reply()
         for record in records[1::2]:
             for id, count in pickle.loads(record):
-                before = None if known[id] is None else pickle.loads(known[id])
+                before = None if known[SHARED] is None else pickle.loads(known[SHARED])
                 reply.emit(f"{key}|{id}|{count}|{before}")
-                reply.put_entry(id, count)
+                reply.put_entry(SHARED, id)
                 reply.put_entry("other", 1)
                 reply.remove_entry("other")
         return reply.written()
@@ -104,7 +106,9 @@ class Failing(Count):
 
 
 def _counted(env: Any, path: Path, function: KeyedProcessFunction, **settings: Any) -> Any:
-    rows = keying.key_rows(source(env, path, parallelism=1, punctuated=False), TEXT, PICKLED, **settings)
+    rows = keying.key_rows(
+        source(env, path, parallelism=1, punctuated=False), TEXT, PICKLED, **settings
+    )
     return keying.process_batches(rows, function, ROW, sides=[READ, UNREAD], value_state="count")
 
 
