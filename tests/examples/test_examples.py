@@ -280,8 +280,10 @@ def test_the_job_on_flink_writes_what_the_backtest_does(
 
 
 def timeless(folder: Path, output: str) -> list[dict[str, Any]]:
-    """Records of an output without the time of day at which they were made."""
+    """Records of an output, lane by lane, without the time of day at which they were made."""
     records = [msgspec.json.decode(line) for line in read_parts(folder / "out" / output)]
+    # Between lanes there is no order.
+    records.sort(key=lambda record: record.get("lane") or "")
     return [
         {name: value for name, value in record.items() if name not in ("predicted_at", "at")}
         for record in records
