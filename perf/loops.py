@@ -44,7 +44,7 @@ class Calls(Struct):
 
 CALLS = "calls.json"
 # After so many predictions the loop writes there how long calls take.
-_TOLD_EACH = 1_000
+_TOLD_EACH = 100
 
 
 _read = msgspec.json.Decoder(Event).decode

@@ -17,7 +17,7 @@ def test_names_grow_as_fast_as_asked():
             seen.update(features)
         return len(seen)
 
-    assert names(60) > 5 * names(1.35)
+    assert names(60) > 4 * names(1.35)
     assert 200 * 55 < names(60) < 200 * 80
 
 
