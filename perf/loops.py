@@ -90,7 +90,10 @@ class Work:
     def _tell(self) -> None:
         predict_us = self._predicting_ns / self._predictions / 1000
         learn_us = self._learning_ns / max(self._examples, 1) / 1000
-        Path(CALLS).write_bytes(_write(Calls(predict_us, learn_us)))
+        # Whole or not at all, whenever it is read.
+        written = Path(CALLS + ".part")
+        written.write_bytes(_write(Calls(predict_us, learn_us)))
+        written.replace(CALLS)
 
 
 def kafka_python(servers: str, source: str, target: str, model: str) -> None:
