@@ -236,7 +236,9 @@ def _lay_out(
 
 def _cluster_id() -> str:
     """A random one, in Kafka's notation: 16 bytes in URL-safe base64 without padding."""
-    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    made = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    # Kafka's tool takes a leading dash for an option, so Kafka itself makes none like that.
+    return made.replace("-", "A", 1) if made.startswith("-") else made
 
 
 def _java(log_level: str = "INFO") -> list[str]:
