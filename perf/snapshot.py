@@ -4,7 +4,8 @@
 
 Two models in a task manager of their own cluster: a linear one whose features grow to 3.2 million names,
 with the shape of the malicious-URL data (`perf.workloads.malicious_urls`; 60 new names a URL, so that it
-does not take 2.4 million of them), and a random forest of 50 trees. `stall` is the longest time between
+does not take 2.4 million of them), and a random forest of 50 trees. Both are written after each tenth of what they learn, so the last time
+at nearly their full size. `stall` is the longest time between
 one prediction and the next, and so has all in it that may stop the stream: the snapshot, Flink's
 checkpoint, garbage collection. Every prediction must be a plain loop's.
 """
@@ -81,7 +82,7 @@ def _measure(cluster: Cluster, folder: Path, model: str, count: int, seed: int) 
     events = folder / "events.jsonl"
     write_events(events, CASES[model].examples(count, seed), seed)
     path = folder / "job.toml"
-    path.write_text(dump_toml(_document(folder, model)))
+    path.write_text(dump_toml(_document(folder, model, every=count // 10 - 1)))
     job_id = submit(load_config(path), path, cluster.rest)
     cluster.rest.wait_for(job_id, {"FINISHED"}, timeout_s=_LONGEST_S)
     predictions = read_predictions(folder / "predictions")
@@ -101,12 +102,19 @@ def _measure(cluster: Cluster, folder: Path, model: str, count: int, seed: int) 
         yield Row(case, _SYSTEM, metric, value, unit, None, None, ok)
 
 
-def _document(folder: Path, model: str) -> dict[str, Any]:
+def _document(folder: Path, model: str, every: int) -> dict[str, Any]:
     return {
         "job": {"name": f"snapshot-{model}", "checkpoint_dir": str(folder / "checkpoints")},
         "features": {"connector": "file", "path": str(folder / "events.jsonl")},
         "predictions": {"connector": "file", "path": str(folder / "predictions")},
-        "models": [{"name": "model", "task": "classification", "spec": LARGE[model].spec}],
+        "models": [
+            {
+                "name": "model",
+                "task": "classification",
+                "spec": LARGE[model].spec,
+                "snapshot": {"every": every},
+            }
+        ],
     }
 
 
