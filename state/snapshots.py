@@ -18,6 +18,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from state import tables
+
 FORMAT = 1
 # One put to RocksDB or one element of a checkpoint; small enough not to need a copy of a large
 # model in one piece on the Java heap.
@@ -116,7 +118,7 @@ def environment() -> dict[str, str]:
 def pickle_model(model: Any) -> bytes:
     """Plain pickle, by module name: whoever restores it needs the same libraries, not our code."""
     try:
-        return pickle.dumps(model, protocol=pickle.HIGHEST_PROTOCOL)
+        return tables.dumps(model)
     except RecursionError:
         return _pickle_deep(model)
 
@@ -128,7 +130,7 @@ def _pickle_deep(model: Any) -> bytes:
         usual = sys.getrecursionlimit()
         sys.setrecursionlimit(_DEEP_CALLS)
         try:
-            return pickle.dumps(model, protocol=pickle.HIGHEST_PROTOCOL)
+            return tables.dumps(model)
         finally:
             sys.setrecursionlimit(usual)
 
