@@ -260,13 +260,12 @@ def _calls_of_loop(path: Path) -> Calls:
 
 
 def _calls_of_job(rest: Rest, job_id: str) -> Calls:
+    def measured() -> Calls | None:
+        found = rest.metrics(job_id, Calls.__struct_fields__).get("OnlineModel", {})
+        return msgspec.convert(found, Calls) if found.get("predict_us") else None
+
     # The job manager fetches metrics when it is asked for them, for the next one who asks.
-    found = wait_until(
-        lambda: rest.metrics(job_id, Calls.__struct_fields__).get("OnlineModel"),
-        "metrics of the job",
-        timeout_s=60,
-    )
-    return msgspec.convert(found, Calls)
+    return wait_until(measured, "metrics of the job", timeout_s=60)
 
 
 SYSTEMS = [
