@@ -24,7 +24,9 @@ def test_every_transaction_gets_its_label_after_its_features():
     assert times == sorted(times)
 
 
-def test_a_loop_says_what_a_river_model_says():
+def test_a_loop_says_what_a_river_model_says(tmp_path, monkeypatch):
+    # It notes beside itself how long its calls take.
+    monkeypatch.chdir(tmp_path)
     model, features = KAFKA_MODELS["LR"](), {}
     work = Work("LR")
     for event in load.events(300, seed=3):
