@@ -8,7 +8,9 @@ SHELL := /bin/bash
 # Relative, so that a path with spaces does no harm.
 BIN := .venv/bin
 STAMP := .venv/.complete
-PYTEST := $(BIN)/python -m pytest -q $(ARGS)
+# Tests wait more than they compute. A file's tests stay together: they share what is slow to start.
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile $(ARGS)
 
 # An interpreter that exists may still not run (a version manager's shim), so each is tried.
 PYTHON ?= $(shell for name in python3.11 python3.12 python3 python; do \
@@ -53,7 +55,7 @@ run: $(STAMP) ## the demo: a Flink job learns from delayed labels and agrees wit
 	@$(BIN)/riverrun demo
 
 .PHONY: test
-test: connectors ## every test, those on real clusters included; ARGS="-k join" narrows it
+test: connectors ## every test, those on real clusters included; ARGS="-k join" narrows it, WORKERS=0 is one by one
 	$(PYTEST)
 
 .PHONY: test-fast
@@ -71,7 +73,7 @@ types: $(STAMP) ## mypy
 
 .PHONY: perf
 perf: connectors ## every measurement of docs/performance.md; takes two hours and a quiet machine
-	for script in throughput recovery drain latency scaling snapshot pending; do \
+	for script in throughput recovery drain latency published scaling snapshot pending audit; do \
 		$(BIN)/python perf/$$script.py; \
 	done
 
@@ -79,11 +81,13 @@ perf: connectors ## every measurement of docs/performance.md; takes two hours an
 formats: $(STAMP) ## make docs/formats.md anew from the code
 	$(BIN)/python -m events.formats
 
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(ARGS)
+
 .PHONY: lock
-lock: | $(UV) ## make requirements.lock anew from pyproject.toml; ARGS=--upgrade takes newer versions
-	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-		--group dev --group perf $(ARGS) \
-		--output-file requirements.lock pyproject.toml
+lock: | $(UV) ## make the locks anew from pyproject.toml; ARGS=--upgrade takes newer versions
+	$(COMPILE) --group dev --group perf --output-file requirements.lock pyproject.toml
+	$(COMPILE) --group mlflow-server --constraints requirements.lock --no-annotate \
+		--output-file tests/mlflow/server.lock
 
 .PHONY: clean
 clean: ## remove .venv, tools and caches

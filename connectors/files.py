@@ -38,7 +38,7 @@ def file_source(
 
     Each line is a record of bytes, see docs/architecture.md; a line without a byte is none.
     Folders inside the folder are read too, names that begin with `.` or `_` are not. With a
-    parallelism of 1 one file is read after the other.
+    parallelism of 1, which a folder that is watched always has, one file is read after the other.
 
     Parameters
     ----------
@@ -85,15 +85,15 @@ def file_source(
         builder = builder.monitorContinuously(jvm.java.time.Duration.ofMillis(watch_interval_ms))
 
     held_until = (
-        jvm.riverrun.connectors.NameOrder.last(located)
-        if hold_until_last_file and not watch
-        else None
+        java_code.named("NameOrder").last(located) if hold_until_last_file and not watch else None
     )
     stream = env._j_stream_execution_environment.fromSource(
         builder.build(), reading.times(held_until), f"{input_name}: file"
     )
-    if parallelism is not None:
-        stream.setParallelism(parallelism)
+    # A subtask that has no file says nothing of the time, and all others would wait for it.
+    readers = 1 if watch else parallelism
+    if readers is not None:
+        stream.setParallelism(readers)
     return DataStream(stream.uid(uid))
 
 
@@ -145,8 +145,8 @@ def file_sink(
         written.set_parallelism(parallelism)
 
 
-def read_parts(path: str | Path) -> Iterator[str]:
-    """The lines of a sink's finished part files, each subtask's in the order they were written.
+def part_files(path: str | Path) -> list[Path]:
+    """A sink's finished part files, each subtask's in the order they were written.
 
     A name is `PREFIX-WRITER-NUMBER.jsonl`. A subtask is another writer after each restart, so
     writers come in the order in which their first files were written last.
@@ -161,11 +161,16 @@ def read_parts(path: str | Path) -> Iterator[str]:
         if part := _PART.fullmatch(file.name):
             writers[part["writer"]].append((int(part["number"]), file))
     parts = [sorted(files) for files in writers.values()]
-    for files in sorted(parts, key=lambda files: (files[0][1].stat().st_mtime_ns, files)):
-        for _, file in files:
-            with file.open(encoding="utf-8", newline="\n") as lines:
-                for line in lines:
-                    yield line.removesuffix("\n")
+    in_order = sorted(parts, key=lambda files: (files[0][1].stat().st_mtime_ns, files))
+    return [file for files in in_order for _, file in files]
+
+
+def read_parts(path: str | Path) -> Iterator[str]:
+    """The lines of a sink's finished part files, in the order of `part_files`."""
+    for part in part_files(path):
+        with part.open(encoding="utf-8", newline="\n") as lines:
+            for line in lines:
+                yield line.removesuffix("\n")
 
 
 def _uri(path: str | Path) -> str:

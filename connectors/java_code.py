@@ -13,7 +13,7 @@ from typing import Any
 
 from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.java_gateway import get_gateway
-from pyflink.util.java_utils import load_java_class
+from pyflink.util.java_utils import add_jars_to_context_class_loader, load_java_class
 
 from connectors import jars
 from connectors.cache import cache_folder
@@ -22,6 +22,8 @@ _SOURCES = Path(__file__).parent / "java"
 _PACKAGE = "riverrun/connectors"
 # Written against Kafka's client: a jar of its own, for jobs that use it.
 _KAFKA = "kafka"
+# An attribute of the gateway: another JVM has other class loaders.
+_LOADER = "_riverrun_class_loader"
 _FLINK_PYTHON = "org.apache.flink.streaming.api.typeinfo.python.PickledByteArrayTypeInfo"
 # A zip file's earliest date: the same sources give the same jar, byte for byte.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -42,13 +44,39 @@ def attach(env: StreamExecutionEnvironment, *, kafka: bool = False) -> None:
     """
     gateway = get_gateway()
     attached = kafka_jars(gateway) if kafka else [jar(gateway)]
+    load(*attached)
     env.add_jars(*(path.as_uri() for path in attached))
 
 
+def load(*paths: Path) -> None:
+    """Make the classes in jars known to this process's JVM."""
+    thread = jvm().Thread.currentThread()
+    add_jars_to_context_class_loader([path.as_uri() for path in paths])
+    vars(get_gateway())[_LOADER] = thread.getContextClassLoader()
+
+
+def jvm() -> Any:
+    """This process's JVM, as the thread of it that answers knows the classes of every jar loaded.
+
+    Py4J takes any connection that is free, each is a thread in Java, and each thread has a class loader
+    of its own: as soon as two threads here have called Java at once, a jar may be unknown to the one
+    that is asked next. So whoever names a class of a jar asks for the JVM anew.
+    """
+    gateway = get_gateway()
+    loader = vars(gateway).get(_LOADER)
+    if loader is not None:
+        gateway.jvm.Thread.currentThread().setContextClassLoader(loader)
+    return gateway.jvm
+
+
+def named(class_name: str) -> Any:
+    """One of the classes here, `Envelope` or `kafka.Records`, after `attach`."""
+    return reduce(getattr, class_name.split("."), jvm().riverrun.connectors)
+
+
 def new(class_name: str, *args: Any) -> Any:
-    """An object of one of the classes, `Envelope` or `kafka.Records`, after `attach` in the same thread."""
-    named = reduce(getattr, class_name.split("."), get_gateway().jvm.riverrun.connectors)
-    return named(*args)
+    """An object of one of the classes here, after `attach`."""
+    return named(class_name)(*args)
 
 
 def jar(gateway: Any) -> Path:

@@ -52,6 +52,7 @@ def kafka_source(
     start: Offsets,
     stop: Offsets | None,
     reading: Reading,
+    parallelism: int,
     uid: str,
 ) -> DataStream:
     """The records of topics as rows for `keying.key_rows`.
@@ -71,10 +72,13 @@ def kafka_source(
         From where a partition is read in a job without state, and up to where. A number is a time in
         ms since the epoch: the first record of that time or later. `group` is the group's committed
         offset, or the earliest where there is none. A `stop` of None never ends.
+    parallelism
+        No more than the largest topic has partitions: a subtask that has none says nothing of the
+        time, and all others wait for it.
     uid
         What a savepoint finds the source's state by.
     """
-    jvm = get_gateway().jvm
+    jvm = java_code.jvm()
     builder = (
         jvm.org.apache.flink.connector.kafka.source.KafkaSource.builder()
         .setProperties(java_properties(client_properties(servers, properties)))
@@ -93,7 +97,7 @@ def kafka_source(
     stream = env._j_stream_execution_environment.fromSource(
         builder.build(), reading.times(), f"{input_name}: Kafka"
     )
-    return DataStream(stream.uid(uid))
+    return DataStream(stream.setParallelism(parallelism).uid(uid))
 
 
 def kafka_sink(
@@ -122,7 +126,7 @@ def kafka_sink(
     by_chain
         Whether a record's key is its version up to the `@`, else its id.
     """
-    jvm = get_gateway().jvm
+    jvm = java_code.jvm()
     guarantee = jvm.org.apache.flink.connector.base.DeliveryGuarantee
     sink = (
         jvm.org.apache.flink.connector.kafka.sink.KafkaSink.builder()
@@ -140,7 +144,7 @@ def kafka_sink(
 
 
 def _offsets(where: Offsets) -> Any:
-    jvm = get_gateway().jvm
+    jvm = java_code.jvm()
     initializer = (
         jvm.org.apache.flink.connector.kafka.source.enumerator.initializer.OffsetsInitializer
     )

@@ -9,7 +9,6 @@ from typing import Any, Self
 
 from py4j.protocol import Py4JJavaError
 from pyflink.java_gateway import get_gateway
-from pyflink.util.java_utils import add_jars_to_context_class_loader
 
 from connectors import java_code
 from connectors.kafka import client_properties, java_properties
@@ -145,8 +144,7 @@ def load() -> None:
     MissingJars
         The Kafka connector has not been fetched.
     """
-    needed = java_code.kafka_jars(get_gateway())
-    add_jars_to_context_class_loader([path.as_uri() for path in needed])
+    java_code.load(*java_code.kafka_jars(get_gateway()))
 
 
 @contextmanager
@@ -170,4 +168,4 @@ def _refusal(servers: str, thrown: Any) -> KafkaError:
 
 
 def _shaded() -> Any:
-    return get_gateway().jvm.org.apache.flink.kafka.shaded.org.apache.kafka
+    return java_code.jvm().org.apache.flink.kafka.shaded.org.apache.kafka

@@ -1,4 +1,4 @@
-"""A partition read once, to its present end, for tools outside a job."""
+"""A partition read to its present end, once or again and again, for tools outside a job."""
 
 import struct
 from collections.abc import Iterator, Mapping
@@ -33,21 +33,51 @@ def read(
     MissingJars
         The Kafka connector has not been fetched.
     """
-    load()
-    settings = {
-        **client_properties(servers, properties),
-        "isolation.level": "read_committed",
-        "enable.auto.commit": "false",
-        "default.api.timeout.ms": "15000",
-    }
-    with refusals(servers):
+    tail = Tail(servers, properties, topic, partition, end)
+    try:
+        yield from tail.new()
+    finally:
+        tail.close()
+
+
+class Tail:
+    """A partition, read to its end as often as one likes; the arguments are those of `read`."""
+
+    def __init__(
+        self,
+        servers: str,
+        properties: Mapping[str, str],
+        topic: str,
+        partition: int,
+        end: int | None = None,
+    ) -> None:
+        load()
+        settings = {
+            **client_properties(servers, properties),
+            "isolation.level": "read_committed",
+            "enable.auto.commit": "false",
+            "default.api.timeout.ms": "15000",
+        }
+        self._servers = servers
+        self._begun = False
         last = _NO_END if end is None else end
-        drain = java_code.new("kafka.Drain", java_properties(settings), topic, partition, last)
-        try:
-            while (batch := drain.next()) is not None:
+        with refusals(servers):
+            self._drain = java_code.new(
+                "kafka.Drain", java_properties(settings), topic, partition, last
+            )
+
+    def new(self) -> Iterator[tuple[int, bytes | None]]:
+        """As `read`, what came since the last call."""
+        with refusals(self._servers):
+            if self._begun:
+                self._drain.extend()
+            self._begun = True
+            while (batch := self._drain.next()) is not None:
                 yield from _records(bytes(batch))
-        finally:
-            drain.close()
+
+    def close(self) -> None:
+        """End the connection."""
+        self._drain.close()
 
 
 def _records(batch: bytes) -> Iterator[tuple[int, bytes | None]]:

@@ -16,9 +16,6 @@ from pyflink.java_gateway import get_gateway
 
 from connectors import java_code
 
-# How soon a change of a metric shows.
-_SHOWN_AFTER_MS = 200
-
 
 def key_rows(
     stream: DataStream,
@@ -62,6 +59,7 @@ def process_batches(
     output_type: TypeInformation,
     *,
     sides: Sequence[OutputTag],
+    show_every_ms: int,
     value_state: str | None = None,
     map_state: str | None = None,
 ) -> DataStream:
@@ -76,6 +74,8 @@ def process_batches(
         With `run` and `show` besides, see operators/batching.py.
     sides
         Its side outputs, by number.
+    show_every_ms
+        How soon after a change `show` is called.
     value_state
         The name of the ValueState of PICKLED_BYTE_ARRAY that a batch brings and takes back, for all
         keys in it. None: a batch has one key, and the function keeps its own state.
@@ -99,9 +99,14 @@ def process_batches(
         value_state,
         map_state,
         names,
-        _SHOWN_AFTER_MS,
+        show_every_ms,
     )
     return DataStream(j_stream.transform("Batched", out, batched))
+
+
+def under_one_key(stream: DataStream, key: str) -> DataStream:
+    """Texts as rows `(key, text)`, all under this key; those of one subtask stay in their order."""
+    return DataStream(stream._j_data_stream.map(java_code.new("Keyed", key)).setParallelism(1))
 
 
 def side_output(stream: DataStream, tag: OutputTag) -> DataStream:
@@ -121,5 +126,18 @@ def clock(stream: DataStream, max_out_of_orderness_ms: int, *, refuse: bool = Tr
     """
     j_stream = stream._j_data_stream
     operator = java_code.new("Clock", max_out_of_orderness_ms, refuse)
-    timed = j_stream.transform("Clock", j_stream.getType(), operator).forceNonParallel()
+    # Not `forceNonParallel`: where all is in one chain, the clock's part of a savepoint has the job's
+    # maximal parallelism, and could not be restored where it stands alone.
+    timed = j_stream.transform("Clock", j_stream.getType(), operator).setParallelism(1)
     return DataStream(timed)
+
+
+def control_rows(stream: DataStream, wanted: bool) -> DataStream:
+    """Of a source's rows those that are control messages, or all others; watermarks pass in any case."""
+    j_stream = stream._j_data_stream
+    return DataStream(j_stream.filter(java_code.new("ControlRows", wanted)))
+
+
+def keys_of_all_groups(key_groups: int, prefix: str) -> list[str]:
+    """For each key group of `key_rows` a key in it, made of `prefix` and a number."""
+    return list(java_code.named("KeyGroups").keys(key_groups, prefix))

@@ -1,6 +1,6 @@
 """What every source does with the bytes of a record, whatever they come from."""
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pyflink.java_gateway import get_gateway
 
@@ -23,6 +23,11 @@ class Reading(NamedTuple):
         never.
     punctuated
         Whether the watermark moves with each record instead of every 200 ms.
+    control
+        Which records are control messages: none, all, or some, objects without id that have `op` or
+        `payload`.
+    holds
+        With `control` all: whether no watermark passes until the input has ended.
     """
 
     min_ts: int
@@ -32,6 +37,8 @@ class Reading(NamedTuple):
     max_out_of_orderness_ms: int
     idle_timeout_ms: int | None
     punctuated: bool
+    control: Literal["none", "some", "all"] = "none"
+    holds: bool = False
 
     def envelope(self, input_name: str) -> Any:
         """What makes rows of records, in Java."""
@@ -42,10 +49,13 @@ class Reading(NamedTuple):
             self.max_future_ms,
             self.record_limit,
             self.raw_keep,
+            self.control,
         )
 
     def times(self, held_until: str | None = None) -> Any:
         """What makes watermarks of them, in Java; `held_until` as in EventTime.java."""
+        if self.control == "all":
+            return java_code.new("ControlTime", self.holds)
         times = java_code.new(
             "EventTime", self.max_out_of_orderness_ms, self.punctuated, held_until
         )

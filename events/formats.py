@@ -59,6 +59,10 @@ MEANINGS: Final = {
     "seq": "Rises with every message of an issuer.",
     "parent": "The version before.",
     "head": "Head of the chain after this entry, 64 hex digits.",
+    "erased": (
+        "Only where the contents were erased: SHA-256 of the entry's bytes, in hex. It stands before "
+        "`parent`; what it stands for is null."
+    ),
     "stage": "Where it was refused; see [stages](#stages-and-reasons).",
     "position": "Where it stands there: `file:line`, or `topic-partition-offset`.",
     "reason": "Why; see [reasons](#stages-and-reasons).",
@@ -71,10 +75,14 @@ MEANINGS: Final = {
     "job": "Name of the job.",
     "issuer": "Who says it.",
     "task": "`deploy`: what the model is asked.",
-    "role": "`deploy`: its role.",
+    "ControlPayload.role": "`deploy`: its role.",
     "spec": "`deploy`: the model, as in the configuration; or `artifact` or `from_version`.",
     "artifact": "`deploy`: a saved version.",
     "from_version": "`deploy`: a version of this job.",
+    "feed_from": (
+        "`deploy` of a spec: it learns at once what is retained of the champion's examples whose event time "
+        "is this or later."
+    ),
     "weights": "`split`: model -> share of the requests.",
     "effective_at": "From which event time on; left out: at once.",
     "expires_at": "Not to be accepted after this time of the clock.",
@@ -97,7 +105,97 @@ MEANINGS: Final = {
     "LearnLogRecord.version": "The version after.",
     "DeadLetter.id": "The transaction, where it can be read.",
     "DeadLetter.model": "The model that failed on it; null before it reached one.",
-    "DeadLetter.source": "The input that it came by: `features`, `labels` or `control`.",
+    "DeadLetter.source": (
+        "The input that it came by: `features`, `labels` or `control`; null for an alert."
+    ),
+    "last": "No other label of the transaction can come.",
+    "manifest": "What is signed.",
+    "created": "When it was published; rises with every version that a model's learner publishes.",
+    "learned_to": "Offset in the learn queue of the last record that it knows; -1 before the first.",
+    "view": "Whether only what predicting needs was published, in pieces; else the whole model.",
+    "label_type": "Type of the model's labels; null before the first.",
+    "names": "Names that the model has met, where new ones change it.",
+    "environment": "Under what it was made.",
+    "pieces": "Bytes of each pickle, in order.",
+    "parts": "SHA-256 of each part, in hex; they hold the pieces, one behind the other, compressed.",
+    "data": "Some of the bytes, in Base64.",
+    "QueuedRecord.kind": (
+        "`example`: a label. `request`: for models that learn when a transaction arrives. `forget`: no "
+        "label can come any more."
+    ),
+    "QueuedRecord.time": "Time of the features.",
+    "QueuedRecord.features": "As the model is given them; null: nothing is to be learned.",
+    "QueuedRecord.weight": "Its weight; null: 1.",
+    "replaces": "The label that a correction takes the place of.",
+    "replaces_assumed": "Whether that was assumed only.",
+    "QueuedRecord.input": "The input that it came by.",
+    "PublishedVersion.id": "`MODEL/SLOT`, the record's key; a model has two slots, written in turn.",
+    "PublishedVersion.signature": "Ed25519 over `riverrun-published-v1`, a NUL byte and the manifest.",
+    "PublishedManifest.version": "Its name.",
+    "PublishedManifest.head": "Head of its chain, 64 hex digits.",
+    "PublishedManifest.n": "Examples in this state.",
+    "PublishedPart.id": "`MODEL/SLOT/NUMBER`, the record's key.",
+    "PublishedPart.version": "The version that it is of.",
+    "PublishedPart.created": "As in its manifest.",
+    "alert": "Its own id: an alert that is delivered again has the same.",
+    "monitor": "Name of the monitor.",
+    "role": "The model's role when it predicted.",
+    "on": "What changed.",
+    "feature": "Name of the feature.",
+    "detector": "River's class that noticed.",
+    "before": "Mean before the change; of data quality the share of transactions before.",
+    "after": "Mean, or share, since.",
+    "fresh": "The data since the change, as far as it is remembered.",
+    "usual_version": "The version that predicted last before the change.",
+    "until": "Time of the last transaction.",
+    "count": "How many values.",
+    "mean": "Their mean.",
+    "p50": "Median, an estimate.",
+    "p90": "90th percentile, an estimate.",
+    "p99": "99th percentile, an estimate.",
+    "max": "The longest.",
+    "wins": "Where this model's loss was the smaller.",
+    "losses": "Where it was the larger.",
+    "difference": "Mean of this model's loss less the champion's; below 0 this one is better.",
+    "low": "Lower end of the interval; null before 100 transactions.",
+    "high": "Its upper end.",
+    "verdict": "`better`, `worse`: the whole interval lies on one side of 0.",
+    "scope": "What the metrics are over.",
+    "clock": "The highest time of transactions and labels so far.",
+    "metrics": "Name of River's metric -> value; null where there is none yet.",
+    "begin": "`event_time`: from this time of transactions on.",
+    "end": "`event_time`: and before this.",
+    "closed": "`event_time`: no label can come any more.",
+    "predicted": "Transactions predicted.",
+    "labelled": "Of these, those with a true label.",
+    "assumed": "Those with an assumed label only.",
+    "corrected": "Labels that took the place of another.",
+    "unlabelled": "Share of the predictions without a true label.",
+    "rate": "Anomaly only: share of the scores above the monitor's `threshold`.",
+    "versus": "Beside the champion, on the same transactions.",
+    "of_reference": "Transactions that the reference was made of.",
+    "missing": "Feature -> transactions without it, though the reference always had it.",
+    "new": "Feature -> transactions with it, though the reference never had it.",
+    "out_of_range": "Feature -> transactions where it lay outside its range there.",
+    "other_type": "Feature -> transactions where it had another type.",
+    "Alert.kind": (
+        "`suspended`, `failing`: a model kept failing. `drift`: something changed. `data_quality`: features "
+        "are not what they were. `recovered`: one of these is over."
+    ),
+    "Alert.id": "The transaction at which it was noticed.",
+    "Alert.model": "Null where it is about the data.",
+    "Alert.event_time": "Time of that transaction.",
+    "FreshData.id": "The first transaction of it.",
+    "FreshData.event_time": "Time of that transaction.",
+    "Versus.model": "The champion.",
+    "Versus.n": "Transactions that both answered.",
+    "Metrics.version": "The version last asked or evaluated.",
+    "Metrics.id": "The transaction last predicted or evaluated.",
+    "Metrics.n": "Evaluations that the metrics are of.",
+    "Metrics.late": "Labels that came later than `label_timeout`.",
+    "Metrics.leaked": "Labels that the version had already learned; no metric counts them.",
+    "Metrics.delay_ms": "How long true labels took.",
+    "DataQuality.n": "Transactions since the last such record.",
     "ControlPayload.version": "`rollback`, `pin`: the version.",
     "ControlAck.reason": "Why not; null if accepted.",
     "ControlAck.version": "The version that it led to; null with lanes, or if refused.",
@@ -134,6 +232,20 @@ _CONTROL: Final = (
         "another payload is refused as `seq_conflict`.",
     ),
     _Section("Control acknowledgement", messages.ControlAck),
+)
+_MONITORING: Final = (
+    _Section("Metrics", messages.Metrics),
+    _Section("Delays", messages.Delays),
+    _Section("Beside the champion", messages.Versus),
+    _Section("Data quality", messages.DataQuality),
+    _Section("Alert", messages.Alert),
+    _Section("Fresh data", messages.FreshData),
+)
+_PUBLISHED: Final = (
+    _Section("Learn queue", messages.QueuedRecord, "The record's key is `id`."),
+    _Section("Published version", messages.PublishedVersion),
+    _Section("Manifest", messages.PublishedManifest, "A part counts only behind its manifest."),
+    _Section("Part", messages.PublishedPart),
 )
 
 _INTRODUCTION: Final = """\
@@ -176,6 +288,7 @@ Each model (in each lane) has a chain of heads over its learn log:
   pickled River object.
 - An entry's bytes are the UTF-8 text of its learn log record up to, not including, the last `,"parent":`, closed with `}`.
 - `head_k` is the SHA-256 of the 32 bytes of `head_(k-1)` followed by the 32 bytes of the SHA-256 of the entry's bytes.
+- A record with `erased` has that SHA-256 there, in place of the contents that it was made of.
 
 So the log alone, as text, proves its own order, and a version's name says which log it comes from. An attempt that was
 given up after a failure can show in an at-least-once output as a fork: two entries with one parent, of which one goes on.
@@ -185,7 +298,13 @@ given up after a failure can show in an at-least-once output as a fork: two entr
 def page() -> str:
     """The text of docs/formats.md."""
     parts = [_INTRODUCTION]
-    for title, sections in (("Input", _INPUTS), ("Output", _OUTPUTS), ("Control", _CONTROL)):
+    for title, sections in (
+        ("Input", _INPUTS),
+        ("Output", _OUTPUTS),
+        ("Control", _CONTROL),
+        ("Monitoring", _MONITORING),
+        ("Published mode", _PUBLISHED),
+    ):
         parts.append(f"## {title}\n")
         parts += map(_section, sections)
     parts.append(_closed_lists())
@@ -252,6 +371,8 @@ def _words(kind: inspect.Type) -> str:
             return "string"
         case inspect.LiteralType():
             return ", ".join(f"`{value}`" for value in kind.values)
+        case inspect.ListType():
+            return f"array, each {_words(kind.item_type)}"
         case inspect.EnumType():
             return f"a {kind.cls.__name__.lower()}"
         case inspect.DictType() if isinstance(kind.value_type, inspect.AnyType):
@@ -260,6 +381,8 @@ def _words(kind: inspect.Type) -> str:
             return f"object ({_words(kind.value_type)})"
         case inspect.AnyType():
             return "any"
+        case inspect.StructType():
+            return "object"
         case _:
             raise TypeError(f"no words for {kind}")
 

@@ -12,6 +12,7 @@ class Stage(StrEnum):
     PREDICT = "predict"
     LEARN = "learn"
     CONTROL = "control"
+    ALERT = "alert"
 
 
 class Reason(StrEnum):
@@ -64,3 +65,28 @@ class Reason(StrEnum):
     LEARN_FAILED = "learn_failed", "the model raised while learning"
     LABEL_TYPE = "label_type", "the label is not of the type of the model's labels"
     MODEL_FROZEN = "model_frozen", "the model failed too often and learns no more"
+
+    NO_MODEL = "no_model", "there is no model to ask, and none came within `hold_limit`"
+
+    WRONG_JOB = "wrong_job", "the control message is for another job"
+    UNSIGNED = "unsigned", "not signed, and `require_signatures = true`"
+    UNKNOWN_KEY = "unknown_key", "signed by a key that is not among `trusted_keys`"
+    BAD_SIGNATURE = "bad_signature", "the signature is not one of this payload"
+    WRONG_ISSUER = "wrong_issuer", "the key signs for another issuer"
+    SEQ_CONFLICT = "seq_conflict", "another payload of this issuer had this `seq`"
+    STALE_SEQ = "stale_seq", "`seq` is not above the issuer's last one"
+    EXPIRED = "expired", "`expires_at` has passed"
+    TOO_LATE = "too_late", "event time has passed `effective_at`"
+    UNKNOWN_MODEL = "unknown_model", "no model of this name is deployed"
+    ALREADY_DEPLOYED = "already_deployed", "a model of this name is deployed"
+    UNKNOWN_VERSION = "unknown_version", "the version is not, or no longer, retained"
+    BAD_SPEC = "bad_spec", "no model can be made of the spec, or it fails when tried"
+    BAD_ARTIFACT = "bad_artifact", "the artifact cannot be read, or no trusted key has signed it"
+    BAD_SPLIT = "bad_split", "the weights do not sum to 100, or name a model that may not serve"
+    NOT_APPLICABLE = "not_applicable", "the model is not in a state for this operation"
+
+    ALERT_REFUSED = "alert_refused", "the receiver of a webhook turned the alert down"
+    ALERT_UNDELIVERED = (
+        "alert_undelivered",
+        "too many alerts waited for the receiver, or the input ended before it took this one",
+    )

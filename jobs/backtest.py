@@ -1,23 +1,23 @@
 """`riverrun backtest`: the job's own cores over files, in plain Python, without a JVM."""
 
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, TextIO
 
-import msgspec
-
+from jobs import control_stream
 from jobs.config import OUTPUTS, Config, FileInput, FileSink
 from jobs.deployments import deployments
 from jobs.errors import Failure
+from jobs.job_keys import signing_key
 from jobs.reading_inputs import files_of, records
 from jobs.starting import clear_outputs, require_built
-from operators.learning import Emit, Lane, Out, Output
-from operators.plain import FlowSettings, PlainFlow
+from operators.exporting import manifest_of
+from operators.learning import Lane
+from operators.plain import FlowSettings, PlainFlow, Write, Written
 from state.artifacts import Manifest, write_artifact
-from state.snapshots import environment, pickle_model
+from state.signing import SigningKey
+from state.snapshots import pickle_model
 
 Progress = Callable[[PlainFlow], None]
 EVERY = 1000  # records between two calls of the progress function
@@ -32,23 +32,24 @@ def flow_settings(config: Config) -> FlowSettings:
         ordered=config.job.ordering == "event_time",
         lane_by=config.job.lane_by,
         live_lanes=config.job.live_lanes,
+        hold_limit=control_stream.lane_settings(config).hold_limit,
+        gate=control_stream.gate_settings(config),
+        trial=control_stream.trial_limits(config),
+        monitors=config.monitors,
+        actions=control_stream.action_settings(config),
     )
 
 
-def flow(config: Config, emit: Emit, model: Any = None) -> PlainFlow:
+def flow(config: Config, emit: Write, model: Any = None) -> PlainFlow:
     """The configured flow, nothing read yet; `emit` takes an output's name and a record's text."""
-    out = Out(
-        predictions=bool(config.predictions),
-        evaluations=bool(config.evaluations),
-        learn_log=bool(config.learn_log),
-    )
     return PlainFlow(
         flow_settings(config),
         config.decoder(),
         deployments(config, model),
-        out,
+        control_stream.out(config),
         emit,
         [name for name, _ in config.inputs()],
+        control_stream.publish(config),
     )
 
 
@@ -79,7 +80,7 @@ def backtest(
         raise Failure("--save keeps one version, and with lane_by there is one a lane")
     written: dict[str, list[TextIO]] = {}
 
-    def emit(output: Output, record: str) -> None:
+    def emit(output: Written, record: str) -> None:
         for file in written[output]:
             file.write(record + "\n")
 
@@ -101,7 +102,7 @@ def backtest(
     if progress is not None:
         progress(running)
     if save is not None:
-        save_champion(running.lane(None), save)
+        save_champion(running.lane(None), save, signing_key(config))
     return running
 
 
@@ -118,24 +119,13 @@ def _open(config: Config, output: str, stack: ExitStack) -> list[TextIO]:
     return files
 
 
-def save_champion(lane: Lane, path: Path) -> Manifest:
-    """Keep the champion's present version as an artifact."""
-    [live] = [live for live in lane.live.values() if live.settings.role == "champion"]
+def save_champion(lane: Lane, path: Path, key: SigningKey | None = None) -> Manifest:
+    """Keep the champion's present version as an artifact, signed where there is a key."""
+    champion = lane.roles.champion
+    if champion is None:
+        raise Failure("there is no champion to keep: every model was retired")
+    live = lane.live[champion]
     pickled = pickle_model(live.model)
-    manifest = Manifest(
-        model=live.settings.name,
-        lane=live.lane,
-        version=live.version,
-        n=live.n,
-        head=live.head.hex(),
-        task=live.settings.task,
-        origin=msgspec.to_builtins(live.settings.origin),
-        label_type=live.label_type,
-        names=sorted(live.names),
-        purity=live.settings.purity,
-        environment=environment(),
-        sha256=sha256(pickled).hexdigest(),
-        created=time.time_ns() // 1_000_000,
-    )
-    write_artifact(path, manifest, pickled)
+    manifest = manifest_of(live, pickled)
+    write_artifact(path, manifest, pickled, key)
     return manifest

@@ -23,6 +23,7 @@ from operators.plain import Record
 from state.snapshots import environment, unpickle_model
 
 _SKIPPED = 0.2
+_LEFT_OUT = ("evaluations", "learn_log", "dead_letters", "metrics", "alerts")
 
 
 class Rate(NamedTuple):
@@ -131,7 +132,10 @@ def _job(config: Config, taken: list[Record]) -> float:
             features=FileInput(path=str(source)),
             labels=None,
             control=None,
-            **{output: () for output in ("evaluations", "learn_log", "dead_letters")},
+            triggers=(),
+            schedules=(),
+            # Nothing is sent to anybody.
+            **{output: () for output in _LEFT_OUT},
             predictions=(FileSink(path=str(folder / "predictions")),),
         )
         running.run(here)

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from events.messages import DeadLetter
+from jobs import webhook_rules
 from jobs.backtest import flow
 from jobs.config import Config
 from jobs.reading_inputs import records
@@ -36,8 +37,11 @@ def warnings(config: Config) -> Iterator[str]:
         yield "[dead_letters] is left out: records that are refused will only be counted"
     if not config.predictions:
         yield "[predictions] is left out: nobody will see what the models say"
+    if config.predictions and not config.learn_log:
+        yield "[learn_log] is left out: no audit will find the model that made a prediction"
     if isinstance(config.control, KafkaInput) and not config.security.require_signatures:
         yield "[security] require_signatures is false: whoever writes to the control topic commands"
+    yield from webhook_rules.warnings(config)
 
 
 def try_sample(config: Config, count: int, model: Any = None) -> Sample:

@@ -19,7 +19,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from jobs import cli_jobs
+from jobs import cli_control, cli_jobs, cli_registry, cli_report, cli_versions
 from jobs.broker import Broker, require_jars
 from jobs.cluster import Cluster, Status
 from jobs.config import ConfigError
@@ -52,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         The exit code.
     """
+    if argv is None:
+        _fix_hash_seed()
     try:
         app(args=None if argv is None else list(argv), prog_name="riverrun")
     except SystemExit as exit_:
@@ -98,6 +100,13 @@ def riverrun(
 
 
 app.add_typer(cli_jobs.app)
+app.add_typer(cli_versions.app)
+app.add_typer(cli_report.app)
+app.add_typer(cli_control.app, epilog="Example: riverrun control list job.toml")
+app.add_typer(
+    cli_registry.app,
+    epilog="Example: riverrun registry push fraud.rrv --tracking-uri http://127.0.0.1:5000",
+)
 
 cluster_app = typer.Typer(
     name="cluster",
@@ -124,6 +133,17 @@ def cluster_start(
     memory: Annotated[
         str, typer.Option(metavar="SIZE", help="Of each task manager's process, without models.")
     ] = "1g",
+    prometheus: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PORT",
+            min=1,
+            max=65535,
+            help="Metrics for Prometheus: the job manager's at PORT, task manager N's at PORT + N, on "
+            "every address of this machine.",
+            show_default="none",
+        ),
+    ] = None,
     setting: Annotated[
         list[str] | None,
         typer.Option("-D", metavar="KEY=VALUE", help="A setting of Flink's; may be repeated."),
@@ -145,6 +165,7 @@ def cluster_start(
             port=port,
             state_backend=state_backend,
             memory=memory,
+            prometheus_port=prometheus,
             settings=settings,
         )
     if kafka:
@@ -160,6 +181,8 @@ def cluster_start(
     if (broker := _broker(folder)) and broker.pid is not None:
         out.print(f"Kafka runs at {broker.servers}")
     out.print(f"Flink runs at {cluster.url}; task managers of one slot: {task_managers}")
+    if prometheus is not None:
+        out.print(f"metrics for Prometheus: {', '.join(cluster.status().prometheus)}")
     stop = f"riverrun cluster stop --dir {shlex.quote(str(folder))}"
     out.print(f"`{stop}` ends it; logs are in {cluster.folder / 'log'}")
 
@@ -198,6 +221,8 @@ def cluster_status(folder: Folder, json: JsonFlag = False) -> None:
                 f"registered: {status.registered}, free slots: {status.free_slots}, "
                 f"running jobs: {status.running_jobs}"
             )
+            for target in status.prometheus:
+                out.print(f"metrics for Prometheus: {target}")
         elif status.job_manager is None and not status.task_managers:
             out.print("stopped")
         else:

@@ -5,12 +5,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from jobs.config import load_config
+from jobs.config import Config, FileSink, load_config
 from jobs.durations import parse_duration
 from jobs.errors import Failure
 from jobs.starting import Start
@@ -24,6 +24,10 @@ ConfigFile = Annotated[
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Begin anew; checkpoints are set aside.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Delete output files of other runs.")]
+PartOption = Annotated[
+    Literal["predict", "learn"] | None,
+    typer.Option("--part", help='Of a job with mode = "published"; default: both in one job.'),
+]
 Url = Annotated[str, typer.Option(metavar="URL", help="Flink's REST address.")]
 
 
@@ -33,6 +37,16 @@ def run(
     resume: Resume = False,
     fresh: Fresh = False,
     overwrite: Overwrite = False,
+    prometheus: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PORT",
+            min=1,
+            max=65535,
+            help="Metrics for Prometheus, on every address of this machine.",
+            show_default="none",
+        ),
+    ] = None,
     web_ui: Annotated[bool, typer.Option("--web-ui", help="Say where Flink's web UI is.")] = False,
     json: JsonFlag = False,
 ) -> None:
@@ -47,6 +61,7 @@ def run(
             loaded,
             start=start,
             overwrite=overwrite,
+            prometheus_port=prometheus,
             on_web_ui=(lambda url: err.print(f"web UI: {url}")) if web_ui else None,
             progress=show,
         )
@@ -94,6 +109,7 @@ def backtest(
 ) -> None:
     """Run the same job in plain Python, without a JVM, over files that end."""
     from jobs import backtest as backtesting
+    from jobs import webhook_rules
     from jobs.summary import print_summary, summarize
 
     loaded = load_config(config)
@@ -105,6 +121,8 @@ def backtest(
             progress.update(task, description=text)
 
         backtesting.backtest(loaded, overwrite=overwrite, save=save, progress=show)
+    for notice in webhook_rules.not_called(loaded):
+        err.print(notice)
     summary = summarize(loaded)
     if json:
         print_json(summary)
@@ -125,12 +143,13 @@ def check(
     """Validate a configuration and print it, defaults filled in and secrets masked."""
     from jobs import checking
     from jobs.deployments import deployments
+    from jobs.kafka_checks import kept_too_briefly
     from jobs.starting import require_built
 
     loaded = load_config(config)
     require_built(loaded)
     deployments(loaded)
-    noticed = list(checking.warnings(loaded))
+    noticed = [*checking.warnings(loaded), *kept_too_briefly(loaded)]
     tried = None if sample is None else checking.try_sample(loaded, sample)
     if json:
         print_json({"config": loaded.to_public_dict(), "warnings": noticed, "sample": tried})
@@ -186,7 +205,7 @@ def letters_replay(
     written, left_out = dead_letters.replay(letters, target, loaded.limits.raw_bytes)
     out.print(f"{written:,} records written to {target}")
     if left_out:
-        err.print(f"{left_out:,} left out: cut at [limits] raw_bytes, or without a value")
+        err.print(f"{left_out:,} left out: cut at [limits] raw_bytes, without a value, or alerts")
 
 
 @app.command(epilog="Example: riverrun missing job.toml --json")
@@ -288,13 +307,24 @@ def submit(
     savepoint: Annotated[
         str | None, typer.Option("--from", metavar="SAVEPOINT", help="Start from this savepoint.")
     ] = None,
+    part: PartOption = None,
+    other_mode: Annotated[
+        bool,
+        typer.Option(
+            "--other-mode",
+            help="The savepoint is of live mode and the job of published mode, or the other way "
+            "round: the join goes on, models come from their artifacts.",
+        ),
+    ] = False,
     json: JsonFlag = False,
 ) -> None:
     """Start the job on a cluster and wait until it runs."""
     from jobs import submitting
     from jobs.rest import Rest
 
-    loaded = load_config(config)
+    loaded = _part_of(config, part)
+    if other_mode and savepoint is None:
+        raise typer.BadParameter("--other-mode goes with --from SAVEPOINT")
     with err.status("submitting"):
         job_id = submitting.submit(
             loaded,
@@ -303,6 +333,7 @@ def submit(
             start=_start(resume, fresh),
             overwrite=overwrite,
             savepoint=savepoint,
+            other_mode=other_mode,
         )
     if json:
         print_json({"job": job_id, "url": url})
@@ -311,12 +342,17 @@ def submit(
 
 
 @app.command(epilog="Example: riverrun upgrade job.toml --url http://127.0.0.1:8081")
-def upgrade(config: ConfigFile, url: Url = "http://127.0.0.1:8081", json: JsonFlag = False) -> None:
+def upgrade(
+    config: ConfigFile,
+    url: Url = "http://127.0.0.1:8081",
+    part: PartOption = None,
+    json: JsonFlag = False,
+) -> None:
     """Stop the job with a savepoint and start this code and configuration from it."""
     from jobs import submitting
     from jobs.rest import Rest
 
-    loaded = load_config(config)
+    loaded = _part_of(config, part)
     with err.status("upgrading"):
         job_id, savepoint = submitting.upgrade(loaded, config, Rest(url))
     if json:
@@ -326,12 +362,17 @@ def upgrade(config: ConfigFile, url: Url = "http://127.0.0.1:8081", json: JsonFl
 
 
 @app.command(epilog="Example: riverrun status job.toml --json")
-def status(config: ConfigFile, url: Url = "http://127.0.0.1:8081", json: JsonFlag = False) -> None:
+def status(
+    config: ConfigFile,
+    url: Url = "http://127.0.0.1:8081",
+    part: PartOption = None,
+    json: JsonFlag = False,
+) -> None:
     """Say how the job is; exit code 1 unless it runs or has finished."""
     from jobs import submitting
     from jobs.rest import Rest
 
-    found = submitting.status(load_config(config), Rest(url))
+    found = submitting.status(_part_of(config, part), Rest(url))
     if json:
         print_json(found)
     else:
@@ -345,6 +386,15 @@ def status(config: ConfigFile, url: Url = "http://127.0.0.1:8081", json: JsonFla
             out.print(f"dead letters {reason}: {count:,}")
     if found.state not in ("RUNNING", "FINISHED"):
         raise typer.Exit(1)
+
+
+def _part_of(path: Path, part: Literal["predict", "learn"] | None) -> Config:
+    config = load_config(path)
+    if part is not None and config.job.mode != "published":
+        raise Failure(f'--part {part} goes with [job] mode = "published"')
+    if part is not None and any(isinstance(sink, FileSink) for sink in config.dead_letters):
+        raise Failure("[dead_letters] is a folder, and both parts write there: give it a topic")
+    return config.for_part(part)
 
 
 def _start(resume: bool, fresh: bool) -> Start:

@@ -24,7 +24,7 @@ from typing import Any, Self
 
 import msgspec
 
-from jobs import launch, processes
+from jobs import launch, processes, prometheus
 from jobs.environment import flink_environ
 from jobs.errors import Failure
 from jobs.launch import Kind, StateBackend
@@ -48,18 +48,21 @@ class Record(msgspec.Struct, frozen=True):
 
     `mark` is in the environment of every process, and so in that of the Python workers they start.
     `memory` has the arguments of each kind of process, see `launch.memory_arguments`.
+    `prometheus_port` is where the job manager's metrics are to be had, see `prometheus.port_of`.
     """
 
     rest_port: int
     mark: str
     memory: dict[Kind, tuple[list[str], list[str]]]
+    prometheus_port: int | None = None
 
 
 class Status(msgspec.Struct, frozen=True):
     """What runs.
 
     `task_managers` is number -> pid; `lost` names processes that ended without being stopped.
-    The last three are the job manager's word, None while it does not answer.
+    The three behind them are the job manager's word, None while it does not answer.
+    `prometheus` is `host:port` of the metrics of each process that runs, where they are to be had.
     """
 
     folder: str
@@ -70,6 +73,7 @@ class Status(msgspec.Struct, frozen=True):
     registered: int | None
     free_slots: int | None
     running_jobs: int | None
+    prometheus: list[str]
 
     @property
     def sound(self) -> bool:
@@ -108,6 +112,7 @@ class Cluster:
         port: int | None = None,
         state_backend: StateBackend = "heap",
         memory: str = "1g",
+        prometheus_port: int | None = None,
         settings: Mapping[str, str] | None = None,
         timeout_s: float = 90.0,
     ) -> Self:
@@ -125,6 +130,9 @@ class Cluster:
         memory
             Size of a task manager's process in Flink's notation, `1g` or `1280m`. What Python
             holds in thread mode (the models) comes on top.
+        prometheus_port
+            Where Prometheus finds the job manager's metrics, and those of task manager N at as many
+            ports above; on every address of this machine. None: nowhere.
         settings
             More of Flink's settings; they win over all others.
         timeout_s
@@ -141,6 +149,11 @@ class Cluster:
         with _one_at_a_time(folder):
             _refuse_unless_free(folder)
             rest_port, rpc_port = processes.free_port(port), processes.free_port()
+            if prometheus_port is not None:
+                for number in (None, *range(1, task_managers + 1)):
+                    taken = processes.free_port(prometheus.port_of(prometheus_port, number))
+                    if taken in (rest_port, rpc_port):
+                        raise ClusterError(f"port {taken} is the cluster's own: name another")
             local = launch.local_settings(
                 folder,
                 rest_port=rest_port,
@@ -148,7 +161,7 @@ class Cluster:
                 state_backend=state_backend,
                 memory=memory,
             )
-            _lay_out(folder, rest_port, {**local, **(settings or {})})
+            _lay_out(folder, rest_port, prometheus_port, {**local, **(settings or {})})
             cluster = cls(folder)
             try:
                 cluster._spawn(JOB_MANAGER)
@@ -194,11 +207,16 @@ class Cluster:
     @property
     def task_manager_pids(self) -> dict[int, int]:
         """Number -> pid of the task managers that run."""
-        return {
-            int(name.removeprefix(_TASK_MANAGER)): pid
-            for name, pid in self._pids().items()
-            if name != JOB_MANAGER
-        }
+        numbered = ((_number(name), pid) for name, pid in self._pids().items())
+        return {number: pid for number, pid in numbered if number is not None}
+
+    @property
+    def prometheus_ports(self) -> list[int]:
+        """Where the metrics of the processes that run are to be had; empty where they are not."""
+        first = self._record.prometheus_port
+        if first is None:
+            return []
+        return [prometheus.port_of(first, _number(name)) for name in self._pids()]
 
     def environ(self) -> dict[str, str]:
         """Environment for Flink's clients: with it, `flink run` submits to this cluster."""
@@ -225,6 +243,7 @@ class Cluster:
             registered=overview.get("taskmanagers"),
             free_slots=overview.get("slots-available"),
             running_jobs=overview.get("jobs-running"),
+            prometheus=[f"{launch.HOST}:{port}" for port in self.prometheus_ports],
         )
 
     def stop(self) -> list[str]:
@@ -298,13 +317,24 @@ class Cluster:
         }
         process = processes.spawn(
             launch.command(
-                name, kind, folder=self.folder, memory=self._record.memory[kind], environ=environ
+                name,
+                kind,
+                folder=self.folder,
+                memory=self._record.memory[kind],
+                environ=environ,
+                settings=self._settings_of(name),
             ),
             env=environ,
             cwd=self.folder,
             output=self.folder / "log" / f"{name}.out",
         )
         processes.save(process, self._pid_file(name))
+
+    def _settings_of(self, name: str) -> dict[str, str]:
+        first = self._record.prometheus_port
+        if first is None:
+            return {}
+        return prometheus.settings(prometheus.port_of(first, _number(name)))
 
     def _kill(self, name: str) -> None:
         process = self._processes().get(name)
@@ -367,6 +397,11 @@ class Cluster:
         return "\n".join(line for text in texts for line in text.splitlines()[-lines:])
 
 
+def _number(name: str) -> int | None:
+    """Of a task manager; None for the job manager."""
+    return None if name == JOB_MANAGER else int(name.removeprefix(_TASK_MANAGER))
+
+
 def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -403,7 +438,9 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _lay_out(folder: Path, rest_port: int, settings: Mapping[str, str]) -> None:
+def _lay_out(
+    folder: Path, rest_port: int, prometheus_port: int | None, settings: Mapping[str, str]
+) -> None:
     """Write cluster.json and conf/, and make the other folders; all of it or, on a mistake, nothing."""
     environ = {**os.environ, **flink_environ()}
     base = Path(environ["FLINK_CONF_DIR"])
@@ -415,6 +452,7 @@ def _lay_out(folder: Path, rest_port: int, settings: Mapping[str, str]) -> None:
             rest_port=rest_port,
             mark=uuid.uuid4().hex,
             memory={kind: launch.memory_arguments(kind, conf, environ) for kind in launch.KINDS},
+            prometheus_port=prometheus_port,
         )
         text = msgspec.json.format(msgspec.json.encode(record), indent=2)
         (folder / "cluster.json").write_bytes(text + b"\n")

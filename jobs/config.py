@@ -8,14 +8,24 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final, TypeVar, get_args
 
 from msgspec import Struct
 
 from events.limits import FeatureType, Limits, Schema, UnknownFeatures
 from jobs import config_rules, secret_values
 from jobs.durations import parse_duration
-from jobs.reading import Mistakes, Place, Reader, keys_of, nearest, shown
+from jobs.reading import (
+    Mistakes,
+    Place,
+    Reader,
+    either,
+    keys_of,
+    nearest,
+    numbered,
+    shown,
+    sink_place,
+)
 from jobs.settings import (
     MAX_PARALLELISM,
     OUTPUTS,
@@ -29,9 +39,14 @@ from jobs.settings import (
     KafkaInput,
     KafkaSink,
     ModelConfig,
+    PublishedConfig,
     SecurityConfig,
     Sink,
+    WebhookSink,
 )
+from models import tasks
+from operators.action_settings import Schedule, Trigger
+from operators.monitor_settings import MonitorSettings
 
 __all__ = [
     "MAX_PARALLELISM",
@@ -55,8 +70,14 @@ _PLAIN_SECTIONS: Final[dict[str, type[Struct]]] = {
     "limits": Limits,
     "join": JoinConfig,
     "security": SecurityConfig,
+    "published": PublishedConfig,
 }
-_SECTIONS: Final = (*_PLAIN_SECTIONS, *INPUTS, *OUTPUTS, "models")
+_TABLES: Final[dict[str, type[Struct]]] = {
+    "monitor": MonitorSettings,
+    "trigger": Trigger,
+    "schedule": Schedule,
+}
+_SECTIONS: Final = (*_PLAIN_SECTIONS, *INPUTS, *OUTPUTS, "models", *_TABLES)
 _HOMES: Final = {
     **{key: "[[models]]" for key in keys_of(ModelConfig)},
     **{key: f"[{name}]" for name, cls in _PLAIN_SECTIONS.items() for key in keys_of(cls)},
@@ -64,15 +85,25 @@ _HOMES: Final = {
 }
 del _HOMES["name"]
 
+_STORED_SINKS: Final[dict[str, type[Struct]]] = {"file": FileSink, "kafka": KafkaSink}
+_CONNECTORS: Final[dict[str, dict[str, type[Struct]]]] = {
+    **{name: {"file": FileInput, "kafka": KafkaInput} for name in INPUTS},
+    **{name: _STORED_SINKS for name in OUTPUTS},
+    "alerts": {**_STORED_SINKS, "webhook": WebhookSink},
+}
+
 # Where `${NAME}` is filled in: paths when the file is read, as they are no secrets; what goes to a
-# Kafka client when that client is made.
+# client of Kafka or HTTP when that client is made.
 _PATHS: Final = frozenset({"path", "checkpoint_dir", "signing_key_file", "artifact"})
 _FILLED_IN_LATER: Final = frozenset(
-    {"topic", "topics", "topic_pattern", "bootstrap_servers", "properties"}
+    {"topic", "topics", "topic_pattern", "bootstrap_servers", "properties", "url", "headers"}
 )
 
 _STATE_FOLDER: Final = "riverrun-state"
 _RETENTION_BEYOND_TIMEOUT: Final = parse_duration("1d")
+
+
+T = TypeVar("T", bound=Struct)
 
 
 class ConfigError(Exception):
@@ -160,7 +191,14 @@ class _Document:
             sections[name] = self._input(name)
         for name in OUTPUTS:
             sections[name] = self._sinks(name)
-        return Config(**sections, schema=self._schema(), models=self._models())
+        return Config(
+            **sections,
+            schema=self._schema(),
+            models=self._models(),
+            monitors=self._tables("monitor", MonitorSettings),
+            triggers=self._tables("trigger", Trigger),
+            schedules=self._tables("schedule", Schedule),
+        )
 
     def _sections(self) -> None:
         for name, content in self._document.items():
@@ -196,7 +234,7 @@ class _Document:
         if table is None:
             return None
         also = ("schema",) if name == "features" else ()
-        return self._connected(table, Place(f"[{name}]"), FileInput, KafkaInput, also)
+        return self._connected(table, Place(f"[{name}]"), name, also)
 
     def _sinks(self, name: str) -> tuple[Sink, ...]:
         content = self._document.get(name)
@@ -205,29 +243,24 @@ class _Document:
         alone = not isinstance(content, list) or len(content) == 1
         return tuple(
             # Stands in for one that cannot be read, so that the others keep their numbers.
-            self._connected(table, config_rules.sink_place(name, index, alone), FileSink, KafkaSink)
-            or FileSink(path="")
+            self._connected(table, sink_place(name, index, alone), name) or FileSink(path="")
             for index, table in enumerate(content if isinstance(content, list) else [content])
         )
 
-    def _connected(
-        self,
-        table: Any,
-        place: Place,
-        file: type[Any],
-        kafka: type[Any],
-        also: tuple[str, ...] = (),
-    ) -> Any:
+    def _connected(self, table: Any, place: Place, section: str, also: tuple[str, ...] = ()) -> Any:
         if not isinstance(table, dict):
             self._mistakes.add(place, f"is {shown(table)}; a table is expected")
             return None
-        connector = table.get("connector")
-        if connector not in ("file", "kafka"):
+        kinds, connector = _CONNECTORS[section], table.get("connector")
+        if not isinstance(connector, str) or connector not in kinds:
             was = "is missing" if connector is None else f"is {shown(connector)}"
-            self._mistakes.add(place / "connector", f'{was}; "file" or "kafka" is expected')
+            if connector == "webhook":
+                was += ", which goes with [alerts] only"
+            self._mistakes.add(place / "connector", f"{was}; {either(kinds)} is expected")
             return None
-        cls, other = (file, kafka) if connector == "file" else (kafka, file)
-        misplaced = [key for key in table if key in keys_of(other) and key not in keys_of(cls)]
+        cls = kinds[connector]
+        others = keys_of(*kinds.values())
+        misplaced = [key for key in table if key in others and key not in keys_of(cls)]
         for key in misplaced:
             problem = f'is no key of connector = "{connector}"; {nearest(key, keys_of(cls))}'
             self._mistakes.add(place / key, problem)
@@ -255,24 +288,40 @@ class _Document:
             expected = " or ".join(map(shown, allowed))
             self._mistakes.add(place, f"is {shown(value)}; {expected} is expected")
 
+    def _tables(self, name: str, cls: type[T]) -> tuple[T, ...]:
+        """Every table under `[[name]]`."""
+        tables = self._document.get(name, [])
+        if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+            problem = f"is {shown(tables)}; an array of tables is expected, each under [[{name}]]"
+            self._mistakes.add(Place(f"[[{name}]]"), problem)
+            return ()
+        return tuple(
+            self._reader.struct(cls, table, numbered(name, index))
+            for index, table in enumerate(tables)
+        )
+
     # Models
 
     def _models(self) -> tuple[ModelConfig, ...]:
         tables = self._document.get("models")
+        # Where there is a control stream, models may come by it.
+        needed = "control" not in self._document
         if tables is None:
-            self._mistakes.add(Place("[[models]]"), "is missing; at least one model is expected")
+            if needed:
+                problem = "is missing; at least one model is expected"
+                self._mistakes.add(Place("[[models]]"), problem)
             return ()
         if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
             problem = f"is {shown(tables)}; an array of tables is expected, each under [[models]]"
             self._mistakes.add(Place("[[models]]"), problem)
             return ()
-        if not tables:
+        if not tables and needed:
             self._mistakes.add(Place("[[models]]"), "is empty; at least one model is expected")
         roles = [table.get("role") for table in tables]
         if "champion" not in roles and None in roles:
             roles[roles.index(None)] = "champion"
         return tuple(
-            self._model(table, role, config_rules.numbered("models", index))
+            self._model(table, role, numbered("models", index))
             for index, (table, role) in enumerate(zip(tables, roles, strict=True))
         )
 
@@ -282,8 +331,8 @@ class _Document:
             filled["role"] = role
         if table.get("task") == "anomaly" and "learn_only" not in table:
             filled.setdefault("learn_on", "arrival")
-        if table.get("task") == "regression":
-            filled.setdefault("labels", "number")
+        if (labels := tasks.usual_labels(table.get("task", ""))) is not None:
+            filled.setdefault("labels", labels)
         policy = table.get("snapshot")
         if isinstance(policy, dict) and "every" in policy and len(policy) > 1:
             others = ", ".join(key for key in policy if key != "every")
@@ -304,8 +353,8 @@ class _Document:
 
     def _place(self, section: str, index: int, count: int) -> Place:
         if section in OUTPUTS:
-            return config_rules.sink_place(section, index, count == 1)
-        return config_rules.numbered(section, index)
+            return sink_place(section, index, count == 1)
+        return numbered(section, index)
 
     def _references(self, value: Any, place: Place, key: str) -> Any:
         """The value with paths made whole; variables that are not set, or not allowed, are noted.
@@ -327,7 +376,7 @@ class _Document:
         missing = False
         for name in secret_values.references(value):
             if key not in _PATHS | _FILLED_IN_LATER:
-                where = "only paths, topics, bootstrap_servers and properties may"
+                where = "only paths, topics, bootstrap_servers, properties, url and headers may"
                 self._mistakes.add(place, f"uses ${{{name}}}; {where}")
                 missing = True
             elif name not in self._environ:

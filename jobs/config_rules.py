@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any, Final
 
-from jobs import secret_values
+from jobs import action_rules, monitor_rules, secret_values, webhook_rules
 from jobs.durations import format_duration
-from jobs.reading import Mistakes, Place, shown
+from jobs.reading import Mistakes, Place, numbered, shown, sink_place
 from jobs.settings import (
     OUTPUTS,
     Config,
@@ -41,16 +41,6 @@ JOIN: Final = Place("[join]")
 JOB: Final = Place("[job]")
 
 
-def numbered(section: str, index: int) -> Place:
-    """Where one of several tables of a section stands, counted from 1."""
-    return Place(f"[[{section}]] {index + 1}")
-
-
-def sink_place(output: str, index: int, alone: bool) -> Place:
-    """Where a sink stands: in `[predictions]`, or in one of several `[[predictions]]`."""
-    return Place(f"[{output}]") if alone else numbered(output, index)
-
-
 def check(
     config: Config, mistakes: Mistakes, environ: Mapping[str, str], model_given: bool
 ) -> None:
@@ -63,6 +53,9 @@ def check(
     _paths(config, mistakes)
     _kafka(config, mistakes, environ)
     _models(config, mistakes, model_given)
+    monitor_rules.check(config, mistakes)
+    action_rules.check(config, mistakes)
+    webhook_rules.check(config, mistakes, environ)
     if config.security.require_signatures and not config.security.trusted_keys:
         problem = "is true, but [security] trusted_keys is empty: no message could be accepted"
         mistakes.add(Place("[security]") / "require_signatures", problem)
@@ -102,10 +95,16 @@ def _job(config: Config, mistakes: Mistakes) -> None:
 def _published(config: Config, mistakes: Mistakes) -> None:
     job = config.job
     if job.mode != "published":
+        if config.learn_queue:
+            problem = f'goes with [job] mode = "published"; it is {shown(job.mode)}'
+            mistakes.add(Place("[learn_queue]"), problem)
         return
     if job.ordering == "event_time":
         problem = 'is "event_time"; mode = "published" knows "arrival" only'
         mistakes.add(JOB / "ordering", problem)
+    if job.execution == "process":
+        # Versions are loaded by a thread beside Flink's.
+        mistakes.add(JOB / "execution", 'is "process"; mode = "published" needs "thread"')
     if job.lane_by is not None:
         problem = f'is {shown(job.lane_by)}; mode = "published" has no lanes, leave it out'
         mistakes.add(JOB / "lane_by", problem)
@@ -113,6 +112,40 @@ def _published(config: Config, mistakes: Mistakes) -> None:
         if not isinstance(source, KafkaInput):
             problem = 'is "file"; mode = "published" needs "kafka"'
             mistakes.add(Place(f"[{name}]") / "connector", problem)
+    for name in ("learn_queue", "versions"):
+        _own_topic(name, config.sinks(name), mistakes)
+    if config.security.signing_key_file is None:
+        problem = (
+            'is missing; mode = "published" reads models from a topic, and nothing read from a topic '
+            "is unpickled unless the job's own key has signed it: riverrun control keygen makes one"
+        )
+        mistakes.add(Place("[security]") / "signing_key_file", problem)
+    if config.control is not None:
+        mistakes.add(Place("[control]"), 'goes with mode = "live"; leave it out')
+    for index, model in enumerate(config.models):
+        if model.reemit:
+            problem = 'is true; mode = "published" predicts apart from learning, leave it out'
+            mistakes.add(numbered("models", index) / "reemit", problem)
+
+
+def _own_topic(name: str, sinks: tuple[Sink, ...], mistakes: Mistakes) -> None:
+    """What one part of a job in published mode writes and the other reads."""
+    place = Place(f"[{name}]")
+    if not sinks:
+        mistakes.add(place, 'is missing; mode = "published" needs it, a Kafka topic')
+        return
+    if len(sinks) > 1:
+        mistakes.add(place, f"stands there {len(sinks)} times; one is expected")
+    for index, sink in enumerate(sinks):
+        at = sink_place(name, index, len(sinks) == 1)
+        if not mistakes.none_at(at, at / "connector"):
+            continue
+        if not isinstance(sink, KafkaSink):
+            problem = 'is "file"; mode = "published" needs "kafka"'
+            mistakes.add(at / "connector", problem)
+        elif sink.delivery != "exactly_once":
+            problem = f'is {shown(sink.delivery)}; mode = "published" needs "exactly_once"'
+            mistakes.add(at / "delivery", problem)
 
 
 def _lanes(config: Config, mistakes: Mistakes) -> None:

@@ -2,8 +2,9 @@
 
     python -m jobs.container jobmanager | taskmanager | healthy | submit CONFIG
 
-The environment says the rest: JOB_MANAGER is the job manager's host name, FLINK_PROPERTIES has lines of
-Flink's configuration, which win over all others.
+The environment says the rest: JOB_MANAGER is the job manager's host name, PROMETHEUS_PORT where the
+process gives its metrics (left out: nowhere), FLINK_PROPERTIES has lines of Flink's configuration, which
+win over all others.
 """
 
 import os
@@ -15,7 +16,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from jobs import cli, launch
+from jobs import cli, launch, prometheus
 from jobs.environment import conf_folder, flink_environ
 from jobs.launch import Kind
 from jobs.rest import Rest
@@ -45,6 +46,7 @@ def settings(host: str, environ: dict[str, str]) -> dict[str, Any]:
         How the other containers reach this one.
     """
     manager = environ.get("JOB_MANAGER", "jobmanager")
+    port = environ.get("PROMETHEUS_PORT")
     given = YAML(typ="safe").load(environ.get("FLINK_PROPERTIES", "")) or {}
     return {
         **launch.read_settings(conf_folder()),
@@ -57,6 +59,7 @@ def settings(host: str, environ: dict[str, str]) -> dict[str, Any]:
         # A name of its own would do for one task manager, and fail for the second.
         "taskmanager.host": host,
         "taskmanager.bind-host": "0.0.0.0",
+        **(prometheus.settings(int(port)) if port else {}),
         **given,
     }
 

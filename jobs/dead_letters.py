@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from events.messages import DeadLetter
+from events.reasons import Stage
 from jobs.config import Config
 from jobs.errors import Failure
 from jobs.reading_outputs import texts
@@ -33,12 +34,12 @@ def dead_letters(config: Config, reason: str | None = None) -> Iterator[DeadLett
 def replay(letters: Iterator[DeadLetter], target: Path, limit: int) -> tuple[int, int]:
     """Write the original records to a new file, for an input to read.
 
-    A record that was cut at `limit` bytes cannot be sent again.
+    A record that was cut at `limit` bytes cannot be sent again; an alert came by no input.
 
     Returns
     -------
     (int, int)
-        Records written, and records left out because they were cut or have no value.
+        Records written, and those left out: cut, without a value, or alerts.
 
     Raises
     ------
@@ -52,7 +53,7 @@ def replay(letters: Iterator[DeadLetter], target: Path, limit: int) -> tuple[int
     with part.open("wb") as file:
         for letter in letters:
             raw = _bytes(letter.raw)
-            if raw is None or len(raw) >= limit:
+            if raw is None or len(raw) >= limit or letter.stage is Stage.ALERT:
                 left_out += 1
                 continue
             file.write(raw + b"\n")

@@ -46,17 +46,9 @@ def _deployment(configured: ModelConfig, given: Any) -> Deployment:
     task = tasks.task_for(configured.task)
     since = manifest = None
     if configured.artifact is not None:
-        manifest, pickled = read_artifact(Path(configured.artifact))
+        manifest, pickled, _ = read_artifact(Path(configured.artifact))
         origin = manifest.origin
-        since = Version(
-            manifest.model,
-            manifest.lane,
-            manifest.n,
-            bytes.fromhex(manifest.head),
-            manifest.label_type,  # type: ignore[arg-type]
-            frozenset(manifest.names),
-            manifest.environment,
-        )
+        since = Version.of_manifest(manifest)
         make: Callable[[], Any] = partial(unpickle_model, pickled, manifest.environment)
     elif configured.spec is not None:
         origin = specs.stored(configured.spec, configured.name)
@@ -84,6 +76,8 @@ def _deployment(configured: ModelConfig, given: Any) -> Deployment:
         reemit=configured.reemit,
         max_failures=configured.max_failures,
         failure_window=configured.failure_window,
+        max_predict_ms=configured.max_predict_ms,
+        retain=configured.retain_versions,
         snapshot=configured.snapshot,
     )
     return Deployment(settings, pickled, since)

@@ -1,4 +1,4 @@
-"""Durations as the configuration writes them: a whole number and a unit."""
+"""Durations as the configuration writes them, a whole number and a unit, and as people read them."""
 
 import re
 from typing import Final
@@ -48,3 +48,17 @@ def format_duration(ms: int) -> str:
         return "0s"
     unit = next(unit for unit in ("d", "h", "m", "s", "ms") if ms % _MS[unit] == 0)
     return f"{ms // _MS[unit]}{unit}"
+
+
+def readable_duration(ms: float) -> str:
+    """A duration for people: two or three digits and a unit.
+
+    >>> readable_duration(740), readable_duration(8_000), readable_duration(5_400_000)
+    ('740 ms', '8.0 s', '90.0 min')
+    >>> readable_duration(259_200_000)
+    '3.0 d'
+    """
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1000)):
+        if abs(ms) >= 2 * size or (unit == "s" and abs(ms) >= size):
+            return f"{ms / size:.1f} {unit}"
+    return f"{ms:.0f} ms"

@@ -5,13 +5,14 @@ the other jars and would write its logs among the installed packages.
 """
 
 import hashlib
+import logging
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -30,21 +31,33 @@ HASH_SEED = "0"
 
 _LARGEST_ERROR_FILE = 20 << 20
 
+# This process's JVM has them among its libraries; whoever calls `prepare` again must not take them out.
+_plugins: set[str] = set()
 
-def prepare() -> None:
+
+def prepare(plugins: Collection[str] = ()) -> None:
     """Set this process's environment variables so that PyFlink can start its JVM.
 
     Call it before the first use of PyFlink. Under `flink run` it changes nothing: Flink started
     this process and has set everything.
+
+    Parameters
+    ----------
+    plugins
+        Of Flink's plugins, by their folders, those that a MiniCluster is to have, besides what earlier
+        calls have named: by itself it loads none.
 
     Raises
     ------
     Failure
         See `flink_environ`.
     """
+    # Beam, which PyFlink brings, warns of Google's storage where Google's login is installed alone.
+    logging.getLogger("apache_beam.io.filesystems").setLevel(logging.ERROR)
     if "PYFLINK_GATEWAY_PORT" in os.environ:
         return
-    os.environ.update(flink_environ())
+    _plugins.update(plugins)
+    os.environ.update(flink_environ(_plugins))
     # A job in process mode, on a MiniCluster of this process or of its parent, leaves it behind.
     os.environ.pop("PYFLINK_GATEWAY_DISABLED", None)
     # PyFlink gives its JVM a pipe for standard error and never reads it: once 64 KiB of warnings
@@ -66,11 +79,11 @@ def _popen_with_error_file(*args: Any, **kwargs: Any) -> subprocess.Popen[bytes]
     return process
 
 
-def flink_environ() -> dict[str, str]:
+def flink_environ(plugins: Collection[str] = ()) -> dict[str, str]:
     """The environment variables of a Flink process, to be laid over `os.environ`.
 
     FLINK_CONF_DIR and FLINK_LOG_DIR stay what they are where they are set; FLINK_HOME is always
-    the wheel's, for another version would not understand this PyFlink.
+    the wheel's, for another version would not understand this PyFlink. `plugins` as `prepare` has it.
 
     Raises
     ------
@@ -82,7 +95,7 @@ def flink_environ() -> dict[str, str]:
     return {
         "JAVA_HOME": str(java_home()),
         "FLINK_HOME": str(home),
-        "FLINK_LIB_DIR": str(_lib_folder(home)),
+        "FLINK_LIB_DIR": str(_lib_folder(home, plugins)),
         "FLINK_OPT_DIR": str(home / "opt"),
         "FLINK_PLUGINS_DIR": str(home / "plugins"),
         "FLINK_CONF_DIR": os.environ.get("FLINK_CONF_DIR") or str(conf_folder()),
@@ -189,8 +202,8 @@ def _flink_home() -> Path:
     raise Failure("apache-flink is not installed for this Python: pip install apache-flink==2.3.0")
 
 
-def _lib_folder(home: Path) -> Path:
-    """A folder of links to the wheel's jars, the Python runner's and the connectors'.
+def _lib_folder(home: Path, plugins: Collection[str]) -> Path:
+    """A folder of links to the wheel's jars, the Python runner's, the connectors' and these plugins'.
 
     In thread mode the Python runner must be loaded once for all jobs, so it must lie in lib/; the
     wheel has it in opt/.
@@ -201,6 +214,7 @@ def _lib_folder(home: Path) -> Path:
             (home / "lib", "*.jar"),
             (home / "opt", "flink-python*.jar"),
             (connector_jars(), "*.jar"),
+            *((home / "plugins" / plugin, "*.jar") for plugin in sorted(plugins)),
         )
         for jar in sorted(folder.glob(pattern))
     }

@@ -28,6 +28,9 @@ _MAIN_CLASS = {
     "taskmanager": "org.apache.flink.runtime.taskexecutor.TaskManagerRunner",
 }
 _MEMORY_QUERY = {"jobmanager": "GET_JM_RESOURCE_PARAMS", "taskmanager": "GET_TM_RESOURCE_PARAMS"}
+# For a JVM that ends within seconds: it has no time to gain from its best compiler, nor from several
+# threads that collect garbage.
+_BRIEF = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 _RESULT = "BASH_JAVA_UTILS_EXEC_RESULT:"
 
 
@@ -67,6 +70,9 @@ def process_settings(state_backend: StateBackend) -> dict[str, str]:
     """Flink's settings for processes that run these jobs, wherever they are."""
     return {
         "taskmanager.numberOfTaskSlots": "1",  # one interpreter, one GIL, per process
+        # Metrics are fetched from all task managers at once, and until one that died is given up nobody's
+        # are new. By Flink's default that is ten minutes.
+        "web.timeout": "1 min",
         # A process without memory left would otherwise stay, without answering.
         "taskmanager.jvm-exit-on-oom": "true",
         # A job manager that is not up yet would be asked again after 10 s.
@@ -114,6 +120,7 @@ def memory_arguments(
         [
             f"{environ['JAVA_HOME']}/bin/java",
             "-XX:-UsePerfData",
+            *_BRIEF,
             "-classpath",
             f"{utilities}:{distribution}",
             "org.apache.flink.runtime.util.bash.BashJavaUtils",
@@ -143,14 +150,23 @@ def command(
     memory: tuple[list[str], list[str]],
     environ: Mapping[str, str],
     console: str = "OFF",
+    settings: Mapping[str, str] | None = None,
 ) -> list[str]:
     """The command line of a Flink process with configuration, logs and temporary files in `folder`.
 
-    `console`: the level from which its log goes to standard output, too.
+    Parameters
+    ----------
+    console
+        The level from which its log goes to standard output, too.
+    settings
+        Flink's settings that are this process's own.
     """
     conf, log = folder / "conf", folder / "log" / name
     jvm, flink = memory
-    named = ["-D", f"taskmanager.resource-id={name}"] if kind == "taskmanager" else []
+    own = dict(settings or {})
+    if kind == "taskmanager":
+        own["taskmanager.resource-id"] = name
+    dynamic = [part for key, value in own.items() for part in ("-D", f"{key}={value}")]
     options = [
         *jvm,
         *_java_options(kind, conf, environ),
@@ -159,7 +175,7 @@ def command(
         f"-XX:ErrorFile={log}.crash.%p",
         f"-Djava.io.tmpdir={folder / 'tmp'}",
     ]
-    return [*_java(environ, options), _MAIN_CLASS[kind], *flink, "--configDir", str(conf), *named]
+    return [*_java(environ, options), _MAIN_CLASS[kind], *flink, "--configDir", str(conf), *dynamic]
 
 
 def client_command(environ: Mapping[str, str]) -> list[str]:
@@ -173,6 +189,7 @@ def client_command(environ: Mapping[str, str]) -> list[str]:
     conf = Path(environ["FLINK_CONF_DIR"])
     log = Path(environ["FLINK_LOG_DIR"], "client.log")
     options = [
+        *_BRIEF,
         *_java_options("client", conf, environ),
         *_logging(conf / "log4j-cli.properties", log),
     ]

@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from datetime import date, time
+from itertools import repeat
 from typing import Any, Final, TypeGuard, TypeVar, get_type_hints
 
 import msgspec
@@ -48,6 +49,16 @@ class Place:
 
     def __str__(self) -> str:
         return f"{self.header} {self.path}" if self.path else self.header
+
+
+def numbered(section: str, index: int) -> Place:
+    """Where one of several tables of a section stands, counted from 1."""
+    return Place(f"[[{section}]] {index + 1}")
+
+
+def sink_place(output: str, index: int, alone: bool) -> Place:
+    """Where a sink stands: in `[predictions]`, or in one of several `[[predictions]]`."""
+    return Place(f"[{output}]") if alone else numbered(output, index)
 
 
 class Mistakes:
@@ -136,6 +147,10 @@ class Reader:
             result = value
             for key, item in value.items():
                 self._convert({key: item}, item, _words(kind.value_type), hint, place / key)
+        elif _has_structs(kind) and isinstance(value, list):
+            inner = kind.item_type.cls
+            places = [place / str(index) for index in range(len(value))]
+            result = tuple(map(self.struct, repeat(inner), value, places))
         elif isinstance(kind, inspect.VarTupleType) and isinstance(value, list):
             result = tuple(value)
             for index, item in enumerate(value):
@@ -171,7 +186,14 @@ def _is_typed(kind: inspect.Type) -> TypeGuard[inspect.DictType]:
     return isinstance(kind, inspect.DictType) and not isinstance(kind.value_type, inspect.AnyType)
 
 
+def _has_structs(kind: inspect.Type) -> TypeGuard[Any]:
+    """An array of tables."""
+    return isinstance(kind, inspect.VarTupleType) and isinstance(kind.item_type, inspect.StructType)
+
+
 def _is_secret(place: Place) -> bool:
+    if place.path.startswith("headers."):
+        return True
     return place.path.startswith("properties.") and secret_values.is_secret(place.path)
 
 
@@ -187,6 +209,15 @@ def nearest(word: str, known: Iterable[str]) -> str:
     known = list(known)
     near = difflib.get_close_matches(word, known, n=1)
     return f'did you mean "{near[0]}"?' if near else f"known are {', '.join(known)}"
+
+
+def either(values: Iterable[str]) -> str:
+    """Strings of which one is expected.
+
+    >>> either(["file", "kafka", "webhook"])
+    '"file", "kafka" or "webhook"'
+    """
+    return _or([shown(value) for value in values])
 
 
 def shown(value: Any) -> str:
@@ -245,6 +276,8 @@ def _words(kind: inspect.Type) -> str:
             return f"a number{_bounds(kind)}"
         case inspect.StrType():
             return "a string that is not empty" if kind.min_length else "a string"
+        case inspect.StructType():
+            return "a table"
         case inspect.ListType() | inspect.VarTupleType():
             return f"an array, each {_words(kind.item_type)},"
         case inspect.DictType() if isinstance(kind.value_type, inspect.AnyType):

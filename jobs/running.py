@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jobs import environment
+from jobs import environment, prometheus
 from jobs.config import Config
 from jobs.errors import Failure
 from jobs.kafka_checks import require_ready, to_stderr
@@ -45,6 +45,7 @@ def run(
     *,
     start: Start = "new",
     overwrite: bool = False,
+    prometheus_port: int | None = None,
     on_web_ui: Callable[[str], None] | None = None,
     progress: Progress | None = None,
     poll_s: float = 0.5,
@@ -54,6 +55,8 @@ def run(
 
     Parameters
     ----------
+    prometheus_port : int, optional
+        Where Prometheus finds the job's metrics while it runs, on every address of this machine.
     on_web_ui : callable, optional
         Told the address of Flink's web UI once it answers.
     warn : callable
@@ -71,7 +74,7 @@ def run(
     ConfigError, Failure
         The job cannot start, or failed for good.
     """
-    environment.prepare()
+    environment.prepare([] if prometheus_port is None else [prometheus.PLUGIN])
     require_ready(config, warn)
     restored = prepare_start(config, start, overwrite)
     # Only now: importing PyFlink's environment fixes where it looks for Flink.
@@ -80,12 +83,20 @@ def run(
     job = OnlineLearning(config, model)
     port = free_port()
     settings = {"rest.port": str(port), "rest.bind-port": str(port), **_EMBEDDED}
+    if prometheus_port is not None:
+        settings.update(prometheus.settings(free_port(prometheus_port)))
+    if config.job.mode == "published":
+        # A MiniCluster has as many as the job is parallel, and learners have slots of their own.
+        slots = config.job.parallelism + len(config.models)
+        settings["taskmanager.numberOfTaskSlots"] = str(slots)
     if restored is not None:
         settings["execution.state-recovery.path"] = restored
     env = flink_environment(config, environment.local_configuration(), settings)
     job.build(env)
     client = env.execute_async(config.job.name)
     rest = Rest(f"http://127.0.0.1:{port}")
+    if prometheus_port is not None and not prometheus.answers(prometheus_port):
+        warn(f"no metrics at port {prometheus_port}: Flink's log says why")
     if on_web_ui is not None:
         on_web_ui(rest.url)
     ended = threading.Event()

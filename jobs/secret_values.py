@@ -1,34 +1,25 @@
 """`${NAME}` in the configuration: filled in where it is used, never shown."""
 
-import os
 import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-_REFERENCE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+from operators.references import REFERENCE, references, resolve
+
+__all__ = [
+    "MASK",
+    "for_client",
+    "is_secret",
+    "mask",
+    "mask_headers",
+    "mask_properties",
+    "references",
+    "resolve",
+]
+
 _SECRET_NAME: Final = re.compile(r"password|secret|jaas|key|token", re.IGNORECASE)
 
 MASK: Final = "***"
-
-
-def references(text: str) -> list[str]:
-    """Names of the environment variables that a text asks for.
-
-    >>> references("${USER}:${PASSWORD}@$HOME")
-    ['USER', 'PASSWORD']
-    """
-    return _REFERENCE.findall(text)
-
-
-def resolve(text: str, environ: Mapping[str, str] = os.environ) -> str:
-    """The text with environment variables filled in.
-
-    Raises
-    ------
-    KeyError
-        With the name of a variable that is not set.
-    """
-    return _REFERENCE.sub(lambda reference: environ[reference[1]], text)
 
 
 def for_client(text: str) -> str:
@@ -37,7 +28,7 @@ def for_client(text: str) -> str:
     >>> for_client("user=${USER} password=${file:/run/secrets/kafka.properties:password}")
     'user=${env:USER} password=${file:/run/secrets/kafka.properties:password}'
     """
-    return _REFERENCE.sub(r"${env:\1}", text)
+    return REFERENCE.sub(r"${env:\1}", text)
 
 
 def mask(text: str) -> str:
@@ -46,7 +37,7 @@ def mask(text: str) -> str:
     >>> mask("user=${USER}")
     'user=***'
     """
-    return _REFERENCE.sub(MASK, text)
+    return REFERENCE.sub(MASK, text)
 
 
 def mask_properties(properties: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,6 +50,15 @@ def mask_properties(properties: Mapping[str, Any]) -> dict[str, Any]:
         name: MASK if is_secret(name) else mask(value) if isinstance(value, str) else value
         for name, value in properties.items()
     }
+
+
+def mask_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers of a request without their values: any of them may be a secret, whatever its name.
+
+    >>> mask_headers({"Authorization": "Bearer x"})
+    {'Authorization': '***'}
+    """
+    return dict.fromkeys(headers, MASK)
 
 
 def is_secret(name: str) -> bool:

@@ -4,7 +4,7 @@
 docs/configuration.md explains every key.
 """
 
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
 
 import msgspec
 from msgspec import Meta, Struct
@@ -17,22 +17,18 @@ from jobs.durations import format_duration
 from jobs.reading import NEVER, key_of
 from jobs.toml_text import dump_toml
 from models.tasks import LabelType, TaskName
+from operators.action_settings import Schedule, Trigger
 from operators.joining import JoinSettings
-from operators.live import Role
+from operators.learning import Output
+from operators.monitor_settings import MonitorSettings
+from operators.roles import Role
 from state.snapshots import SnapshotSettings
 
 # Key groups: the most subtasks that keyed state can ever be spread over. Fixed, for a savepoint
 # keeps it.
 MAX_PARALLELISM: Final = 128
 
-OUTPUTS: Final = (
-    "predictions",
-    "evaluations",
-    "learn_log",
-    "dead_letters",
-    "control_acks",
-    "versions",
-)
+OUTPUTS: Final[tuple[str, ...]] = (*get_args(Output), "metrics", "learn_queue")
 
 Text = Annotated[str, Meta(min_length=1)]
 Positive = Annotated[int, Meta(ge=1)]
@@ -70,6 +66,10 @@ class JobConfig(Struct, frozen=True):
     # Flink takes none shorter.
     checkpoint_interval_ms: Annotated[int, Meta(ge=10)] = 1000
     max_outage_ms: Positive = 900_000
+    without_model: Literal["hold", "dead_letter"] = "hold"
+    hold_limit: Positive = 10_000
+    trial_limit_ms: Positive = 20_000
+    trial_memory_mb: Annotated[int, Meta(ge=512)] = 4096
 
 
 class EventsConfig(Struct, frozen=True):
@@ -141,8 +141,28 @@ class KafkaSink(Struct, frozen=True, kw_only=True):
     properties: dict[str, str] = {}
 
 
+class WebhookSink(Struct, frozen=True, kw_only=True):
+    """Alerts posted to a receiver, each until it was taken; nothing of it can be read again."""
+
+    connector: Literal["webhook"] = "webhook"
+    url: Text
+    headers: dict[str, str] = {}
+    timeout_ms: Positive = 10_000
+    max_backoff_ms: Positive = 300_000
+    end_wait_ms: NotNegative = 10_000
+
+
 Input = FileInput | KafkaInput
-Sink = FileSink | KafkaSink
+StoredSink = FileSink | KafkaSink
+Sink = StoredSink | WebhookSink
+
+
+Part = Literal["predict", "learn"]
+# Outputs that a part does not write.
+_NOT_OF: Final[dict[Part, tuple[str, ...]]] = {
+    "predict": ("learn_log",),
+    "learn": ("predictions", "evaluations", "metrics", "monitors"),
+}
 
 
 class NamedInput(NamedTuple):
@@ -171,6 +191,19 @@ class SecurityConfig(Struct, frozen=True):
     require_signatures: bool = False
 
 
+class PublishedConfig(Struct, frozen=True):
+    """`[published]`: when the learner publishes a version, and what it does when it falls behind."""
+
+    publish_every: Positive = 10_000
+    publish_interval_ms: Positive = 5000
+    # Much less than what a broker takes, as a prediction may wait for one to be read.
+    part_bytes: Annotated[int, Meta(ge=1024)] = 100_000
+    max_lag_ms: Positive | None = None
+    on_lag: Literal["go_on", "sample", "skip_oldest"] = "go_on"
+    sample: Annotated[float, Meta(gt=0, le=1, extra={"expected": "a number above 0 up to 1"})] = 0.1
+    learner_nice: Annotated[int, Meta(ge=0, le=19)] = 5
+
+
 class LearnIf(Struct, frozen=True):
     """Which examples are worth learning; `margin_below` is a difference of two probabilities."""
 
@@ -192,6 +225,8 @@ class ModelConfig(Struct, frozen=True):
     reemit: bool = False
     max_failures: NotNegative = 10
     failure_window: Positive = 1000
+    max_predict_ms: Positive | None = None
+    retain_versions: NotNegative = 1000
     snapshot: SnapshotSettings = SnapshotSettings()
 
     @property
@@ -203,7 +238,8 @@ class ModelConfig(Struct, frozen=True):
 class Config(Struct, frozen=True):
     """A whole configuration, valid, with defaults filled in and secrets left out.
 
-    `models` holds one champion. An output that is not configured is an empty tuple.
+    `models` holds one champion; with a control stream it may be empty. An output that is not
+    configured is an empty tuple.
     """
 
     job: JobConfig
@@ -219,12 +255,37 @@ class Config(Struct, frozen=True):
     learn_log: tuple[Sink, ...] = ()
     dead_letters: tuple[Sink, ...] = ()
     control_acks: tuple[Sink, ...] = ()
+    control_log: tuple[Sink, ...] = ()
     versions: tuple[Sink, ...] = ()
+    alerts: tuple[Sink, ...] = ()
+    metrics: tuple[Sink, ...] = ()
+    learn_queue: tuple[Sink, ...] = ()
+    published: PublishedConfig = PublishedConfig()
+    part: Part | None = None
     join: JoinConfig = JoinConfig()
     security: SecurityConfig = SecurityConfig()
+    monitors: tuple[MonitorSettings, ...] = ()
+    triggers: tuple[Trigger, ...] = ()
+    schedules: tuple[Schedule, ...] = ()
+
+    @property
+    def base_name(self) -> str:
+        """`[job] name`, as both parts of a job in published mode know it."""
+        return self.job.name if self.part is None else self.job.name.removesuffix(f"-{self.part}")
+
+    def for_part(self, part: Part | None) -> "Config":
+        """The configuration of one part of a job in published mode, under a name and state of its own."""
+        if part is None:
+            return self
+        name = f"{self.job.name}-{part}"
+        job = msgspec.structs.replace(
+            self.job, name=name, checkpoint_dir=f"{self.job.checkpoint_dir}-{part}"
+        )
+        others: dict[str, Any] = dict.fromkeys(_NOT_OF[part], ())
+        return msgspec.structs.replace(self, job=job, part=part, **others)
 
     def inputs(self) -> tuple[NamedInput, ...]:
-        """What is read, each source once: labels that come with the features are no input of theirs."""
+        """What is read, each source once: what comes with the features is no input of its own."""
         named = (
             NamedInput("features", self.features),  # type: ignore[arg-type]
             NamedInput("labels", self.labels),  # type: ignore[arg-type]
@@ -235,12 +296,44 @@ class Config(Struct, frozen=True):
             for input in named
             if input.source is not None
             and not (input.name == "labels" and input.source == self.features)
+            and not (input.name == "control" and input.source in (self.features, self.labels))
         )
+
+    def control_in(self, input: NamedInput) -> Literal["none", "some", "all"]:
+        """Which of an input's records are control messages."""
+        if input.name == "control":
+            return "all"
+        return "some" if self.control == input.source else "none"
+
+    def commands(self) -> StoredSink | None:
+        """Where the job's own control messages go: where control messages come from."""
+        if not (self.triggers or self.schedules):
+            return None
+        source = self.control
+        if isinstance(source, KafkaInput):
+            [topic] = source.named_topics
+            return KafkaSink(
+                topic=topic,
+                bootstrap_servers=source.bootstrap_servers,
+                properties=source.properties,
+            )
+        assert source is not None, "config_rules sees to it"
+        return FileSink(path=source.path, roll_interval_ms=1000)
 
     def sinks(self, output: str) -> tuple[Sink, ...]:
         """Where one of `OUTPUTS` goes."""
         found: tuple[Sink, ...] = getattr(self, output)
         return found
+
+    def stored(self, output: str) -> tuple[StoredSink, ...]:
+        """Where one of `OUTPUTS` goes and can be read."""
+        return tuple(sink for sink in self.sinks(output) if not isinstance(sink, WebhookSink))
+
+    def webhooks(self) -> tuple[tuple[int, WebhookSink], ...]:
+        """Those of `[alerts]`, each with its place among all its sinks."""
+        return tuple(
+            (place, sink) for place, sink in enumerate(self.alerts) if isinstance(sink, WebhookSink)
+        )
 
     def decoder(self) -> Decoder:
         """What reads the records of every input but control."""
@@ -268,8 +361,16 @@ class Config(Struct, frozen=True):
             if sinks:
                 sections[name] = sinks if len(sinks) > 1 else sinks[0]
         sections["join"] = _public(self.join)
+        if self.job.mode == "published":
+            sections["published"] = _public(self.published)
         sections["security"] = _public(self.security)
         sections["models"] = [_public(model) for model in self.models]
+        if self.monitors:
+            sections["monitor"] = [_public(monitor) for monitor in self.monitors]
+        if self.triggers:
+            sections["trigger"] = [_public(trigger) for trigger in self.triggers]
+        if self.schedules:
+            sections["schedule"] = [_public(schedule) for schedule in self.schedules]
         return sections
 
     def to_public_toml(self) -> str:
@@ -288,8 +389,10 @@ def _public(section: Struct) -> dict[str, Any]:
             continue
         elif key != field:
             shown[key] = format_duration(value)
-        elif key in ("properties", "topics") and not value:
+        elif key in ("properties", "topics", "headers") and not value:
             continue
+        elif key == "headers":
+            shown[key] = secret_values.mask_headers(value)
         elif key == "properties":
             shown[key] = secret_values.mask_properties(value)
         elif isinstance(value, SnapshotSettings) and value.every is not None:
@@ -305,5 +408,5 @@ def _masked(value: Any) -> Any:
     if isinstance(value, str):
         return secret_values.mask(value)
     if isinstance(value, tuple):
-        return [_masked(item) for item in value]
+        return [_public(item) if isinstance(item, Struct) else _masked(item) for item in value]
     return value

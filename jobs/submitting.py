@@ -23,6 +23,7 @@ from jobs.waiting import wait_until
 
 PARAMETER = "riverrun.models"
 _RUNS = "RUNNING"
+_JAVA_FRAME = re.compile(r"\s+(at |\.\.\. \d+ more)")
 _SUBMITTED = re.compile(r"JobID ([0-9a-f]{32})")
 _SCRIPT = Path(__file__).with_name("online_learning.py")
 
@@ -60,6 +61,7 @@ def submit(
     start: Start = "new",
     overwrite: bool = False,
     savepoint: str | None = None,
+    other_mode: bool = False,
     timeout_s: float = 180.0,
     warn: Callable[[str], None] = to_stderr,
 ) -> str:
@@ -68,9 +70,13 @@ def submit(
     Parameters
     ----------
     path : path
-        The file that `config` was read from: the cluster's client reads it again.
+        The file that `config`, or what it is a part of, was read from: the cluster's client reads it
+        again.
     savepoint : str, optional
         Start from it instead; `start` and `overwrite` do not matter then.
+    other_mode : bool
+        The savepoint is one of live mode and the job one of published mode, or the other way round:
+        the join and what was read go on, the rest of it is left behind.
     warn : callable
         Told what may lose something.
 
@@ -90,11 +96,18 @@ def submit(
         raise Failure(f"job {config.job.name!r} runs already, as {running.id}: upgrade it")
     require_ready(config, warn)
     restored = savepoint or prepare_start(config, start, overwrite)
-    return _start(path, rest, restored, timeout_s)
+    return _start(config, path, rest, restored, timeout_s, other_mode)
 
 
-def _start(path: Path, rest: Rest, restored: str | None, timeout_s: float) -> str:
-    job_id = _flink_run(path, rest, restored)
+def _start(
+    config: Config,
+    path: Path,
+    rest: Rest,
+    restored: str | None,
+    timeout_s: float,
+    other_mode: bool = False,
+) -> str:
+    job_id = _flink_run(config, path, rest, restored, other_mode)
     _wait_until_it_runs(rest, job_id, timeout_s)
     return job_id
 
@@ -131,7 +144,7 @@ def upgrade(
     savepoint = rest.stop_with_savepoint(job.id, folder, timeout_s=timeout_s)
     rest.wait_for(job.id, {"FINISHED"}, timeout_s=timeout_s)
     try:
-        new = _start(path, rest, savepoint, timeout_s)
+        new = _start(config, path, rest, savepoint, timeout_s)
     except Failure as error:
         raise Failure(
             f"{error}\nthe old job has stopped; its savepoint is {savepoint}\n"
@@ -233,7 +246,9 @@ def _lines(value: Any) -> list[str]:
     return msgspec.json.format(msgspec.json.encode(value)).decode().splitlines()
 
 
-def _flink_run(path: Path, rest: Rest, restored: str | None) -> str:
+def _flink_run(
+    config: Config, path: Path, rest: Rest, restored: str | None, other_mode: bool
+) -> str:
     environ = {**os.environ, **environment.flink_environ()}
     command = [
         *launch.client_command(environ),
@@ -242,12 +257,14 @@ def _flink_run(path: Path, rest: Rest, restored: str | None) -> str:
         "--jobmanager",
         rest.url.removeprefix("http://"),
         *(["--fromSavepoint", restored] if restored else []),
+        *(["--allowNonRestoredState"] if other_mode else []),
         "-pyclientexec",
         sys.executable,
         "-py",
         str(_SCRIPT),
         "--config",
         str(path.absolute()),
+        *([] if config.part is None else ["--part", config.part]),
     ]
     done = subprocess.run(
         command,
@@ -260,7 +277,9 @@ def _flink_run(path: Path, rest: Rest, restored: str | None) -> str:
     found = _SUBMITTED.search(done.stdout)
     if done.returncode != 0 or found is None:
         said = (done.stdout + done.stderr).strip().splitlines()
-        raise Failure("flink run failed:\n" + "\n".join(said[-15:]))
+        # Why stands before the client's own stack.
+        told = [line for line in said if not _JAVA_FRAME.match(line)]
+        raise Failure("flink run failed:\n" + "\n".join(told[-15:]))
     return found[1]
 
 

@@ -17,6 +17,7 @@ from river import metrics
 
 from connectors.files import read_parts
 from events.messages import Evaluation, Label
+from jobs.durations import readable_duration
 from jobs.settings import OUTPUTS, Config, FileSink, ModelConfig
 
 
@@ -415,7 +416,7 @@ def _rows(model: ModelSummary) -> dict[str, str]:
         rows["without label"] = f"{model.without_label:.2%}"
     if model.delay_median_ms is not None and model.delay_p95_ms is not None:
         rows["label delay"] = (
-            f"{_duration(model.delay_median_ms)} (p95 {_duration(model.delay_p95_ms)})"
+            f"{readable_duration(model.delay_median_ms)} (p95 {readable_duration(model.delay_p95_ms)})"
         )
     for key, value in model.metrics.items():
         shown = "-" if value is None else f"{value:.2%}" if key in _SHARES else f"{value:.6g}"
@@ -423,17 +424,3 @@ def _rows(model: ModelSummary) -> dict[str, str]:
     if model.version is not None:
         rows["last version"] = model.version
     return rows
-
-
-def _duration(ms: int) -> str:
-    """Two or three digits and a unit.
-
-    Examples
-    --------
-    >>> _duration(740), _duration(8_000), _duration(5_400_000), _duration(259_200_000)
-    ('740 ms', '8.0 s', '90.0 min', '3.0 d')
-    """
-    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1000)):
-        if abs(ms) >= 2 * size or (unit == "s" and abs(ms) >= size):
-            return f"{ms / size:.1f} {unit}"
-    return f"{ms} ms"

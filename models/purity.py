@@ -1,13 +1,13 @@
 """Does predicting change a model?
 
 If it does, a prediction depends on the requests before it, and a version can be rebuilt only if
-those requests are known too. SRP draws its subspaces from the names of the first request; random
-projections and factorisation machines draw numbers for each name when they first meet it. The
-requests of such a model that bring new names are entered in its log (`NAMES`); of a model that changes
-in any other way, all of them are (`ALWAYS`).
+those requests are known too. Forests and SRP take what they draw from the names of the first request of
+all, which is entered in their log (`FIRST`). Random projections and factorisation machines draw
+numbers for each name when they first meet it: requests that bring new names are entered (`NAMES`); of a
+model that changes in any other way, all of them are (`ALWAYS`).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from enum import StrEnum
 from typing import Any
 
@@ -28,6 +28,7 @@ class Purity(StrEnum):
     """Which requests can change a model."""
 
     PURE = "pure"  # none
+    FIRST = "first"  # the first
     NAMES = "names"  # the first, and those with one of `names_in` never seen before
     ALWAYS = "always"  # any
 
@@ -49,6 +50,26 @@ def names_in(features: Features) -> list[str]:
     ]
 
 
+def changes(purity: Purity, known: Collection[str], features: Features) -> bool:
+    """Whether being asked about these features may change a model.
+
+    Parameters
+    ----------
+    known
+        What it has met: `names_in` of all that it was asked and taught; `FIRST`: of the first request.
+
+    Examples
+    --------
+    >>> changes(Purity.FIRST, set(), {"a": 1}), changes(Purity.FIRST, {"1:a"}, {"b": 1})
+    (True, False)
+    """
+    if purity is Purity.PURE:
+        return False
+    if purity is Purity.ALWAYS or not known:
+        return True
+    return purity is Purity.NAMES and any(name not in known for name in names_in(features))
+
+
 def probe(make_model: Callable[[], Any], task: Task) -> Purity:
     """Find out, with made-up examples, which requests change a model.
 
@@ -59,11 +80,11 @@ def probe(make_model: Callable[[], Any], task: Task) -> Purity:
     Parameters
     ----------
     make_model : callable
-        Makes the same model at each call; it is called four times at most.
+        Makes the same model at each call; it is called five times at most.
 
     Notes
     -----
-    300 examples, four models, two more requests an example: about a second for an adaptive random
+    300 examples, five models, two more requests an example: about a second for an adaptive random
     forest of ten trees.
     """
     first = make_model()
@@ -79,7 +100,11 @@ def probe(make_model: Callable[[], Any], task: Task) -> Purity:
 
     if not unchanged_by(_nothing) or not unchanged_by(_known_names):
         return Purity.ALWAYS
-    return Purity.PURE if unchanged_by(_new_names) else Purity.NAMES
+    disturbed = list(_outcomes(make_model(), task, rows, _new_names))
+    if all(map(same, undisturbed, disturbed)):
+        return Purity.PURE
+    after_the_first = _outcomes(make_model(), task, rows, _the_first)
+    return Purity.FIRST if all(map(same, after_the_first, disturbed)) else Purity.NAMES
 
 
 # What a model is asked besides: some before the request of an example, some between it and learning.
@@ -110,13 +135,19 @@ def _as_text(x: Features) -> Features:
     return dict.fromkeys(reversed(x), UNLEARNED_TEXT)
 
 
+def _the_first(rows: list[Example], index: int) -> tuple[list[Features], list[Features]]:
+    """One name, before the first example of all."""
+    return ([dict(list(rows[index].x.items())[:1])] if index == 0 else []), []
+
+
 def _new_names(rows: list[Example], index: int) -> tuple[list[Features], list[Features]]:
     """Names that come later or never, in other orders, and before the first example of all."""
     x = rows[index].x
     ahead = {name: 0.25 for name, _ in reversed(LATE)}
     before: list[Features] = [{f"new{index}": 0.75, **x}]
     if index == 0:
-        before = [dict(list(x.items())[::-2]), {}, ahead, *before]
+        first, _ = _the_first(rows, index)
+        before = [*first, dict(list(x.items())[::-2]), {}, ahead, *before]
     between: list[Features] = [
         {**ahead, f"never{index}": 0.5},
         {**x, **ahead},

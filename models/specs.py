@@ -118,6 +118,26 @@ def build(spec: Any, model_name: str, limits: Limits = LIMITS) -> Any:
     return model
 
 
+def part(spec: Any, name: str) -> Any:
+    """What stands in a spec but is no model by itself: a metric, a drift detector.
+
+    Parameters
+    ----------
+    name
+        What seeds are made of, as `build`'s model name.
+
+    Raises
+    ------
+    SpecError
+        As `build`.
+    """
+    maker = _Maker()
+    made = maker.make(stored(spec, name), "")
+    if maker.problems:
+        raise SpecError(maker.problems)
+    return made
+
+
 # Reading
 
 
@@ -306,7 +326,7 @@ class _Maker:
             return self.make(value, path)
         if isinstance(value, dict):
             return {
-                _label(key) if label_keys else key: self._value(inner, _join(path, _shown(key)))
+                label_of(key) if label_keys else key: self._value(inner, _join(path, _shown(key)))
                 for key, inner in value.items()
             }
         if isinstance(value, list):
@@ -351,7 +371,7 @@ class _Maker:
             return None
 
 
-def _label(key: str) -> Any:
+def label_of(key: str) -> Any:
     """A label as it is learned, of a key as JSON has it: "true" -> True, "3" -> 3, "a" -> "a"."""
     try:
         label = msgspec.json.decode(key)

@@ -378,6 +378,15 @@ def type_of(label: Label) -> LabelType:
     return "str" if isinstance(label, str) else "number"
 
 
+def usual_labels(task: str) -> LabelType | None:
+    """The type of a task's labels where nobody says; None where the first label does.
+
+    A number may be written as an integer: of a regression's labels the first says nothing about the
+    next.
+    """
+    return "number" if task == "regression" else None
+
+
 def conforms(label: Label, label_type: LabelType) -> bool:
     """Whether a label is of this type; `number` takes integers too.
 
@@ -411,6 +420,33 @@ def as_label(value: Any, label_type: LabelType) -> Any:
             int(value) if label_type == "int" else float(value) if label_type == "number" else value
         )
     return value
+
+
+def in_label_type(answer: Answer, label_type: LabelType | None) -> tuple[Any, Any, Any]:
+    """Prediction, probabilities and score as they are written: in the type that labels have.
+
+    Examples
+    --------
+    >>> in_label_type(Answer(True, {False: 0.25, True: 0.75}, None), "int")
+    (1, {'0': 0.25, '1': 0.75}, None)
+    """
+    prediction, probabilities, score = answer
+    if label_type is not None:
+        prediction = as_label(prediction, label_type)
+    if probabilities is None:
+        return prediction, None, score
+    if label_type == "bool" and _BOOLEANS.issuperset(probabilities):
+        # The same in a third of the time; 0 and 1 are found there, too.
+        return prediction, {_KEYS[label]: p for label, p in probabilities.items()}, score
+    keyed = {
+        label_key(label if label_type is None else as_label(label, label_type)): p
+        for label, p in probabilities.items()
+    }
+    return prediction, keyed, score
+
+
+_BOOLEANS = frozenset({False, True})
+_KEYS: dict[Any, str] = {False: "false", True: "true"}
 
 
 def label_key(value: Any) -> str:

@@ -63,6 +63,12 @@ class Follow(Protocol):
     def delete_timer(self, place: int, time: int) -> None:
         """One that was set."""
 
+    def put_entry(self, name: str, value: Any) -> None:
+        """Into the map of the current key."""
+
+    def remove_entry(self, name: str) -> None:
+        """Out of the map of the current key."""
+
 
 class AtOnce:
     """What follows from one record is done while PyFlink waits; outputs are collected in `out`.
@@ -75,12 +81,17 @@ class AtOnce:
         PyFlink's context of the record.
     state, optional
         The ValueState that `put` and `clear` are about.
+    entries, optional
+        The MapState that `put_entry` and `remove_entry` are about.
     """
 
-    def __init__(self, sides: Sequence[OutputTag], ctx: Any, state: Any = None) -> None:
+    def __init__(
+        self, sides: Sequence[OutputTag], ctx: Any, state: Any = None, entries: Any = None
+    ) -> None:
         self._sides = sides
         self._ctx = ctx
         self._state = state
+        self._entries = entries
         self.out: list[Any] = []
 
     def emit(self, record: str) -> None:
@@ -103,6 +114,12 @@ class AtOnce:
 
     def delete_timer(self, place: int, time: int) -> None:
         self._ctx.timer_service().delete_event_time_timer(time)
+
+    def put_entry(self, name: str, value: Any) -> None:
+        self._entries.put(name, value)
+
+    def remove_entry(self, name: str) -> None:
+        self._entries.remove(name)
 
 
 class Reply:
@@ -150,13 +167,11 @@ class Reply:
         self._codes += (_DELETE_TIMER, place, time, 0)
 
     def put_entry(self, name: str, value: Any) -> None:
-        """Into the map of the batch's key."""
         named, data = name.encode(), pickle.dumps(value)
         self._codes += (_PUT_ENTRY, 0, len(named), len(data))
         self._data += (named, data)
 
     def remove_entry(self, name: str) -> None:
-        """Out of the map of the batch's key."""
         named = name.encode()
         self._codes += (_REMOVE_ENTRY, 0, 0, len(named))
         self._data.append(named)

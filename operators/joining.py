@@ -244,6 +244,7 @@ class Join:
             held = self._time_out(held, id, out)
 
         source: Source
+        replaced: tuple[Any, ...] = ()
         if held.label is not None:
             if _same(label, weight, held.label, held.weight):
                 out.append("duplicates")
@@ -252,8 +253,10 @@ class Join:
                 out.append(Refuse(Reason.CONFLICTING_LABEL, f"{held.label!r} came first", origin))
                 return held
             source, learn = "correction", True
+            replaced = (held.label, False)
         elif held.assumed:
             source = "correction"
+            replaced = (settings.assumed_label, True)
             learn = settings.corrections == "learn" and not _same(
                 label, weight, settings.assumed_label, None
             )
@@ -282,6 +285,7 @@ class Join:
             self._last_after_label,
             origin.input,
             origin.position,
+            *replaced,
         )
         out.append(Send(held.lane, items.example(example)))
         return Open(

@@ -1,11 +1,12 @@
 """LabelJoin: the Flink functions around `operators/joining.py`, keyed by transaction id."""
 
 import pickle
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from pyflink.datastream import KeyedProcessFunction, RuntimeContext
+from pyflink.datastream import KeyedProcessFunction, OutputTag, RuntimeContext
 
 from events.decode import Decoder
 from events.letters import dead_letter
@@ -13,8 +14,24 @@ from events.messages import Event, Rejected
 from events.reasons import Reason, Stage
 from operators import batching
 from operators.batching import AtOnce, Follow, Reply
-from operators.gauges import Gauges, in_thread_mode
-from operators.items import EXAMPLE, RANK_FEATURES, RANK_LABEL, RANK_TIMEOUT, Origin
+from operators.gauges import (
+    BEFORE_MODELS,
+    Gauges,
+    add_reasons,
+    dead_letters,
+    in_thread_mode,
+    in_us,
+)
+from operators.items import (
+    EXAMPLE,
+    RANK_CONTROL,
+    RANK_FEATURES,
+    RANK_LABEL,
+    RANK_TIMEOUT,
+    REQUEST,
+    Origin,
+    stamped,
+)
 from operators.joining import (
     Held,
     Join,
@@ -25,10 +42,10 @@ from operators.joining import (
     from_plain,
     to_plain,
 )
-from operators.verdicts import refusal
+from operators.recent import Messaging, Recent
+from operators.verdicts import MAX_WATERMARK, Verdict, refusal
 from state import names
 
-MAX_WATERMARK = 2**63 - 1
 SIDES = (names.DEAD_LETTERS,)
 
 
@@ -56,40 +73,53 @@ class LabelJoin(KeyedProcessFunction):
     written : bool
         Whether dead letters go anywhere. Flink does not know a side output that nobody reads, and
         takes what is sent there for the main one's.
+    every_lane : sequence of str
+        Keys of the model's operator that reach each of its subtasks, whatever lanes it has.
     """
 
     # Whether nothing but what is held sets timers.
     _only_timers = True
+    _sides: tuple[OutputTag, ...] = SIDES
 
     def __init__(
-        self, settings: JoinSettings, decoder: Decoder, lane_by: str | None, written: bool
+        self,
+        settings: JoinSettings,
+        decoder: Decoder,
+        lane_by: str | None,
+        written: bool,
+        every_lane: Sequence[str] = ("",),
     ) -> None:
+        self._every_lane = every_lane
         self._join = Join(settings, lane_by)
         self._written = written
         self._decoder = decoder
 
     def open(self, runtime_context: RuntimeContext) -> None:
         self._held = runtime_context.get_state(names.HELD)
-        self._records = 0
+        self._records = self._labels = 0
+        # Of the record whose request is being made.
+        self._stamps = b""
+        self._processing, self._messaging = Recent(), Messaging()
         self._pending = _restored(runtime_context)
         self._counts = dict.fromkeys(("duplicates", "timeouts", "unlabelled", "corrections"), 0)
         self._dead = dict.fromkeys(Reason, 0)
         numbers: dict[str, Callable[[], int]] = {
             "records": lambda: self._records,
+            "labels": lambda: self._labels,
             "pending_transactions": lambda: self._pending,
             **{count: partial(self._counts.__getitem__, count) for count in self._counts},
-            **{
-                f"dead_letters_{reason}": partial(self._dead.__getitem__, reason)
-                for reason in Reason
-            },
+            **dead_letters(self._dead),
         }
-        self._gauges = Gauges(runtime_context, numbers)
+        recent = {"processing_us": in_us(self._processing), "messaging_ms": self._messaging.summary}
+        self._gauges = Gauges(runtime_context, numbers, recent)
+        add_reasons(self._gauges, self._dead, BEFORE_MODELS)
         batching.opened(self)
 
     # Many records at once
 
     def run(self, batch: bytes) -> bytes:
         """Handle a batch; what goes in and out is described in operators/batching.py."""
+        begun = time.perf_counter_ns()
         stored, records, _, watermark = pickle.loads(batch)
         before = [None if held is None else from_plain(pickle.loads(held)) for held in stored]
         now = before.copy()
@@ -105,7 +135,9 @@ class LabelJoin(KeyedProcessFunction):
         for place, (held, now_held) in enumerate(zip(before, now, strict=True)):
             if held is not now_held or place in woken:
                 self._keep(place, held, now_held, reply, woken=place in woken)
-        return reply.written()
+        written = reply.written()
+        self._processing.add((time.perf_counter_ns() - begun) // (len(records) // 2))
+        return written
 
     def show(self) -> None:
         """Show what metrics have changed."""
@@ -115,9 +147,11 @@ class LabelJoin(KeyedProcessFunction):
 
     def process_element(self, value: tuple[Any, ...], ctx: Any) -> Iterable[Any]:
         self._gauges.changing(ctx)
-        follow = AtOnce(SIDES, ctx, self._held)
+        begun = time.perf_counter_ns()
+        follow = AtOnce(self._sides, ctx, self._held)
         held = from_plain(self._held.value())
         self._keep(0, held, self._record(held, value, follow), follow)
+        self._processing.add(time.perf_counter_ns() - begun)
         return follow.out
 
     def on_timer(self, timestamp: int, ctx: Any) -> Iterable[Any]:
@@ -127,7 +161,7 @@ class LabelJoin(KeyedProcessFunction):
         return self._on_event_time(timestamp, ctx)
 
     def _on_event_time(self, timestamp: int, ctx: Any) -> list[Any]:
-        follow = AtOnce(SIDES, ctx, self._held)
+        follow = AtOnce(self._sides, ctx, self._held)
         held = from_plain(self._held.value())
         watermark = ctx.timer_service().current_watermark()
         now_held = self._passed(held, ctx.get_current_key(), timestamp, watermark, follow)
@@ -137,20 +171,40 @@ class LabelJoin(KeyedProcessFunction):
     # What happens to a transaction
 
     def _record(self, held: Held, value: tuple[Any, ...], follow: Follow) -> Held:
-        """A record of this transaction arrived."""
+        """A record of this transaction arrived, or a message on its way from the gate."""
+        if value[0] == Verdict.CONTROL:
+            self._pass_on(value, follow)
+            return held
+        read = self._read(value, follow)
+        return held if read is None else self._happened(held, *read, follow)
+
+    def _pass_on(self, value: tuple[Any, ...], follow: Follow) -> None:
+        _, _, lane, item = value
+        for key in self._every_lane if lane is None else (lane,):
+            follow.send(key, item)
+
+    def _read(self, value: tuple[Any, ...], follow: Follow) -> tuple[Event, Origin] | None:
+        """What a record means; None where it means nothing, and is a dead letter by now."""
         self._records += 1
+        self._stamps = stamps = value[6]
+        self._messaging.add(stamps)
         decoded = self._decode(value)
         origin = Origin(*value[2:5])
         if isinstance(decoded, Rejected):
-            self._letter(Stage.DECODE, decoded.reason, decoded.detail, decoded.id, origin, follow)
-            return held
+            reason, detail, id = decoded
+            self._letter(Stage.DECODE, reason, detail, id, origin, follow)
+            return None
+        self._labels += decoded.label is not None
+        return decoded, origin
+
+    def _happened(self, held: Held, event: Event, origin: Origin, follow: Follow) -> Held:
         out: list[Outcome] = []
-        held = self._join.on_event(held, decoded, origin, out)
-        self._tell(out, decoded.id, follow)
+        held = self._join.on_event(held, event, origin, out)
+        self._tell(out, event.id, follow)
         return held
 
     def _decode(self, value: tuple[Any, ...]) -> Event | Rejected:
-        verdict, ts, _, _, raw, key = value
+        verdict, ts, _, _, raw, key, _ = value
         if verdict:
             refused = refusal(verdict, ts)
             if refused is not None:
@@ -199,9 +253,13 @@ class LabelJoin(KeyedProcessFunction):
         """Pass these on; counts go to the gauges."""
         for outcome in outcomes:
             if isinstance(outcome, Send):
-                # What was predicted of it is evaluated then.
-                wants = id if outcome.item[0] == EXAMPLE else None
-                follow.send(outcome.lane or "", outcome.item, wants)
+                item = outcome.item
+                if item[0] == REQUEST:
+                    # It follows from the record of its features, which is being handled.
+                    follow.send(outcome.lane or "", stamped(item, self._stamps))
+                else:
+                    # What was predicted of it is evaluated then.
+                    follow.send(outcome.lane or "", item, id if item[0] == EXAMPLE else None)
             elif isinstance(outcome, Refuse):
                 self._letter(Stage.JOIN, outcome.reason, outcome.detail, id, outcome.origin, follow)
             else:
@@ -233,6 +291,10 @@ class LabelJoin(KeyedProcessFunction):
         follow.side(0, letter)
 
 
+# An event, where it came from, and the stamps of its record.
+_Due = tuple[Event, Origin, bytes]
+
+
 class _Ranked(AtOnce):
     """Items go with what orders them across transactions."""
 
@@ -241,11 +303,10 @@ class _Ranked(AtOnce):
         self._time = time
         self._id = id
 
-    def at(self, rank: int) -> "_Ranked":
+    def at(self, rank: int) -> None:
         """The items that follow are of this rank."""
         self._rank = rank
         self._index = 0
-        return self
 
     def send(self, key: str, item: Any, wants: str | None = None) -> None:
         super().send(key, (self._time, self._rank, self._id, self._index, item))
@@ -267,48 +328,54 @@ class OrderedLabelJoin(LabelJoin):
 
     def process_element(self, value: tuple[Any, ...], ctx: Any) -> Iterable[Any]:
         self._gauges.changing(ctx)
-        self._records += 1
-        event = self._decode(value)
-        origin = Origin(*value[2:5])
-        if isinstance(event, Rejected):
-            follow = AtOnce(SIDES, ctx)
-            self._letter(Stage.DECODE, event.reason, event.detail, event.id, origin, follow)
-            return follow.out
-        early = self._early.value() or []
-        rank = RANK_LABEL if event.features is None else RANK_FEATURES
-        early.append((event.ts, rank, origin.raw, *origin[:2], tuple(event)))
-        self._early.update(early)
-        ctx.timer_service().register_event_time_timer(event.ts)
-        return ()
+        if value[0] == Verdict.CONTROL:
+            # It takes effect at its own time, ahead of all else.
+            ranked = _Ranked(value[1], value[3][1], ctx, self._held)
+            ranked.at(RANK_CONTROL)
+            self._pass_on(value, ranked)
+            return ranked.out
+        follow = AtOnce(SIDES, ctx)
+        read = self._read(value, follow)
+        if read is not None:
+            event, origin = read
+            early = self._early.value() or []
+            rank = RANK_LABEL if event.features is None else RANK_FEATURES
+            early.append((event.ts, rank, origin.raw, *origin[:2], tuple(event), self._stamps))
+            self._early.update(early)
+            ctx.timer_service().register_event_time_timer(event.ts)
+        return follow.out
 
     def _on_event_time(self, timestamp: int, ctx: Any) -> list[Any]:
         id = ctx.get_current_key()
         watermark = ctx.timer_service().current_watermark()
-        before = from_plain(self._held.value())
+        before = held = from_plain(self._held.value())
+        begun = time.perf_counter_ns()
         labels, features = self._due(timestamp)
         follow = _Ranked(timestamp, id, ctx, self._held)
-        held = self._happened(before, labels, follow.at(RANK_LABEL))
-        held = self._passed(held, id, timestamp, watermark, follow.at(RANK_TIMEOUT))
-        held = self._happened(held, features, follow.at(RANK_FEATURES))
+        follow.at(RANK_LABEL)
+        for event, origin, _ in labels:
+            held = self._happened(held, event, origin, follow)
+        follow.at(RANK_TIMEOUT)
+        held = self._passed(held, id, timestamp, watermark, follow)
+        follow.at(RANK_FEATURES)
+        for event, origin, stamps in features:
+            self._stamps = stamps
+            held = self._happened(held, event, origin, follow)
         self._keep(0, before, held, follow, woken=True)
+        self._processing.add(time.perf_counter_ns() - begun)
         return follow.out
 
-    def _happened(self, held: Held, events: list[tuple[Event, Origin]], follow: Follow) -> Held:
-        for event, origin in events:
-            out: list[Outcome] = []
-            held = self._join.on_event(held, event, origin, out)
-            self._tell(out, event.id, follow)
-        return held
-
-    def _due(self, now: int) -> tuple[list[tuple[Event, Origin]], list[tuple[Event, Origin]]]:
+    def _due(self, now: int) -> tuple[list[_Due], list[_Due]]:
         """Labels and features whose time has come, each ordered by their bytes."""
         early = self._early.value()
         if not early:
             return [], []
-        due: dict[int, list[tuple[Event, Origin]]] = {RANK_LABEL: [], RANK_FEATURES: []}
-        for ts, rank, raw, input_name, position, event in sorted(early):
+        due: dict[int, list[_Due]] = {RANK_LABEL: [], RANK_FEATURES: []}
+        # Those in the state of an earlier release have no stamps.
+        for ts, rank, raw, input_name, position, event, *stamps in sorted(early):
             if ts <= now:
-                due[rank].append((Event(*event), Origin(input_name, position, raw)))
+                origin = Origin(input_name, position, raw)
+                due[rank].append((Event(*event), origin, stamps[0] if stamps else b""))
         later = [event for event in early if event[0] > now]
         if later:
             self._early.update(later)

@@ -1,7 +1,7 @@
 """One model of one lane: what it is told to be, and its life in memory."""
 
 import logging
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import msgspec
 from msgspec import Struct
@@ -9,15 +9,18 @@ from msgspec import Struct
 from events.features import decode_features
 from events.messages import Label
 from models import tasks
-from models.purity import Purity, names_in
+from models.purity import Purity, changes, names_in
 from models.tasks import LabelType
+from operators.roles import Role
+from state.artifacts import Manifest, Seen
 from state.learnlog import Entry
 from state.snapshots import SnapshotPolicy, SnapshotSettings
 from state.versions import version_name
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from operators.keeping import Mark
 
-Role = Literal["champion", "challenger", "shadow"]
+logger = logging.getLogger(__name__)
 
 
 class ModelSettings(Struct, frozen=True):
@@ -35,7 +38,14 @@ class ModelSettings(Struct, frozen=True):
         Classification: learn only where the model was wrong, or where its two most probable labels
         lie closer than this.
     max_failures, failure_window : int
-        More than `max_failures` raising examples among the last `failure_window` freeze the model.
+        More than `max_failures` raising examples among the last `failure_window` freeze the model; as
+        many requests that it cannot answer, while it learns as many, take it out of serving.
+    max_predict_ms : float or None
+        A request that takes longer counts as one that it cannot answer.
+    retain : int
+        So many of its last versions can be gone back to.
+    by_message : bool
+        Deployed by a message: what the configuration says under its name is about another model.
     """
 
     name: str
@@ -51,6 +61,9 @@ class ModelSettings(Struct, frozen=True):
     max_failures: int = 10
     failure_window: int = 1000
     snapshot: SnapshotSettings = SnapshotSettings()
+    max_predict_ms: float | None = None
+    retain: int = 0
+    by_message: bool = False
 
 
 class Version(NamedTuple):
@@ -64,6 +77,19 @@ class Version(NamedTuple):
     names: frozenset[str]
     environment: dict[str, str]
 
+    @classmethod
+    def of_manifest(cls, manifest: Manifest) -> Self:
+        """What an artifact has behind it."""
+        return cls(
+            manifest.model,
+            manifest.lane,
+            manifest.n,
+            bytes.fromhex(manifest.head),
+            manifest.label_type,  # type: ignore[arg-type]
+            frozenset(manifest.names),
+            manifest.environment,
+        )
+
 
 class Deployment(NamedTuple):
     """A model to start: its settings, the pickled River object, and what that has learned."""
@@ -71,6 +97,14 @@ class Deployment(NamedTuple):
     settings: ModelSettings
     pickled: bytes
     since: Version | None = None
+
+
+class Pinned(NamedTuple):
+    """The version that a model answers as while it learns: its snapshot, and a copy of its own."""
+
+    mark: "Mark"
+    copy: "LiveModel"
+    pickled: bytes
 
 
 class LiveModel:
@@ -83,10 +117,21 @@ class LiveModel:
         self.label_type: LabelType | None = settings.labels
         self.names: set[str] = set()
         self.policy = SnapshotPolicy(settings.snapshot)
-        self.chunks = 0
         self.failed = 0
         self.recent_failures: tuple[int, ...] = ()
         self.frozen = False
+        self.unanswered = 0
+        self.recent_unanswered: tuple[int, ...] = ()
+        self.pinned: Pinned | None = None
+        # The span of what it has learned.
+        self.first: Seen | None = None
+        self.last: Seen | None = None
+        # Where its state lies, see operators/keeping.py.
+        self.mark: Mark | None = None
+        self.kept: list[Mark] = []
+        self.snapshot_bytes = 0
+        self.slot = 0
+        self.in_slot = 0
 
     def put(self, model: Any, n: int, learned: int, head: bytes) -> None:
         """Make `model` the live one, after `n` examples; `learned` never goes back."""
@@ -104,11 +149,7 @@ class LiveModel:
     def request_changes(self, features: dict[str, Any]) -> bool:
         """Whether being asked about these features may change the model, which then is logged."""
         purity = self.settings.purity
-        if purity is Purity.PURE:
-            return False
-        if purity is Purity.ALWAYS or not self.names:
-            return True
-        return not self.names.issuperset(names_in(features))
+        return purity is not Purity.PURE and changes(purity, self.names, features)
 
     def apply(self, entry: Entry) -> None:
         """Repeat what an entry did to the model."""
@@ -119,27 +160,30 @@ class LiveModel:
             self.ask(features)
         else:
             self.teach(features, entry.label, entry.weight)
-            self.taught(entry.label)
-        self.saw(features)
+            assert entry.id is not None and entry.event_time is not None, "it is an example"
+            self.taught(entry.label, entry.id, entry.event_time)
+        self.saw(features, asked=entry.kind == "request")
 
-    def taught(self, label: Label | None) -> None:
+    def taught(self, label: Label | None, id: str, event_time: int) -> None:
         self.n += 1
         self.learned += 1
+        self.last = Seen(id, event_time)
+        if self.first is None:
+            self.first = self.last
         if self.label_type is None and label is not None:
             self.label_type = tasks.type_of(label)
 
-    def saw(self, features: dict[str, Any]) -> None:
-        if self.settings.purity is Purity.NAMES:
+    def saw(self, features: dict[str, Any], asked: bool = False) -> None:
+        """Remember what was new of an example, or of a request that changed the model."""
+        purity = self.settings.purity
+        if purity is Purity.NAMES or (purity is Purity.FIRST and asked):
             self.names.update(names_in(features))
 
 
 def kept_settings(stored: ModelSettings, configured: ModelSettings | None) -> ModelSettings:
     """A restored model stays what it is; how it is watched and kept follows the configuration."""
-    if configured is None:
-        logger.warning("model %r is in state but not configured; it goes on", stored.name)
-        # The configuration names a champion, and there is one.
-        role: Role = "challenger" if stored.role == "champion" else stored.role
-        return msgspec.structs.replace(stored, role=role)
+    if configured is None or stored.by_message:
+        return stored
     if configured.origin != stored.origin:
         logger.warning("model %r has another spec in state; state wins", stored.name)
     return msgspec.structs.replace(

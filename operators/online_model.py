@@ -1,26 +1,50 @@
 """OnlineModel: the Flink functions around `operators/learning.py`, keyed by lane."""
 
 import pickle
+import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from pyflink.datastream import KeyedProcessFunction, RuntimeContext
 
-from events.reasons import Reason
 from operators import batching
 from operators.batching import AtOnce, Follow, Reply
 from operators.collecting import spare_what_is_loaded
-from operators.gauges import Gauges
+from operators.controls import AT_ONCE, Controls, is_for_every_lane
+from operators.exporting import artifact_records
+from operators.gauges import (
+    BY_MODELS,
+    Gauges,
+    Numbers,
+    add_reasons,
+    dead_letters,
+    in_ms,
+    in_us,
+)
 from operators.items import Item
-from operators.learning import Lane, Out, Output, Stats
+from operators.learning import Emitted, Lane, LaneSettings, Out, Publish, Stats
 from operators.live import Deployment
+from operators.recent import Recent
+from operators.verdicts import MAX_WATERMARK
 from state import names
+from state.signing import SigningKey
 from state.snapshots import environment
 
-SIDES = (names.EVALUATIONS, names.LEARN_LOG, names.DEAD_LETTERS)
-_PLACES: dict[Output, int] = {"evaluations": 0, "learn_log": 1, "dead_letters": 2}
+# By number, as they are told to Java.
+_SIDES: tuple[Emitted, ...] = (
+    "evaluations",
+    "learn_log",
+    "dead_letters",
+    "control_acks",
+    "versions",
+    "alerts",
+    "observations",
+)
+SIDES = tuple(names.SIDE_OUTPUTS[output] for output in _SIDES)
+_PLACES = {output: place for place, output in enumerate(_SIDES)}
 
 _TOTALS = (
     "predictions",
@@ -30,45 +54,54 @@ _TOTALS = (
     "unmatched",
     "snapshots",
     "rebuilds",
+    "suspensions",
+    "held",
 )
 
 
 class KeyedStore:
     """The state of the current key as a `operators.learning.Store`.
 
-    Entries of the log wait until `write_log`; in a batch, predictions come and go with it.
+    Entries of the log, and predictions, wait until `end`: many cost Flink what one does.
     """
 
     def __init__(self, context: RuntimeContext) -> None:
         self._context = context
         self._models = context.get_map_state(names.MODELS)
+        self._lane = context.get_state(names.LANE)
+        self._held = context.get_map_state(names.HELD_WITHOUT_MODEL)
         self._failures = context.get_map_state(names.FAILURES)
         self._snapshots = context.get_map_state(names.SNAPSHOTS)
         self._predictions = context.get_map_state(names.PREDICTIONS)
-        self._logs: dict[str, Any] = {}
-        self._entries: dict[str, list[bytes]] = {}
-        # In a batch: what state holds, and what is to be there.
-        self._found: dict[str, bytes | None] | None = None
+        self._logs: dict[tuple[str, int], Any] = {}
+        self._entries: dict[tuple[str, int], list[bytes]] = {}
+        # What a batch has brought of state, and what is to be there after it.
+        self._found: dict[str, bytes | None] = {}
         self._said: dict[str, list[tuple[Any, ...]] | None] = {}
 
+    @property
+    def entries(self) -> Any:
+        """The map that predictions lie in."""
+        return self._predictions
+
     def begin(self, found: list[Any]) -> None:
-        """A batch comes with these predictions: id, what was said of it, and so on."""
+        """These predictions come with a batch: id, what was said of it, and so on."""
         self._found = dict(zip(found[::2], found[1::2], strict=True))
 
-    def end(self, reply: Reply) -> None:
-        """The batch has been handled."""
+    def end(self, follow: Follow) -> None:
+        """All items have been handled."""
         for id, said in self._said.items():
             if said is not None:
-                reply.put_entry(id, said)
+                follow.put_entry(id, said)
             else:
-                reply.remove_entry(id)
+                follow.remove_entry(id)
         self._said.clear()
-        self.write_log()
+        self._write_log()
 
-    def write_log(self) -> None:
+    def _write_log(self) -> None:
         """Hand Flink what was appended: many entries cost it what one does."""
-        for name, entries in self._entries.items():
-            self._log(name).add_all(entries)
+        for (name, slot), entries in self._entries.items():
+            self._log(name, slot).add_all(entries)
         self._entries.clear()
 
     def models(self) -> dict[str, dict[str, Any]]:
@@ -77,60 +110,81 @@ class KeyedStore:
     def put_model(self, name: str, meta: dict[str, Any]) -> None:
         self._models.put(name, meta)
 
-    def failures(self, name: str) -> tuple[int, tuple[int, ...], bool] | None:
-        found: tuple[int, tuple[int, ...], bool] | None = self._failures.get(name)
+    def remove_model(self, name: str) -> None:
+        self._models.remove(name)
+        self._failures.remove(name)
+
+    def failures(self, name: str) -> tuple[Any, ...] | None:
+        found: tuple[Any, ...] | None = self._failures.get(name)
         return found
 
-    def put_failures(self, name: str, failures: tuple[int, tuple[int, ...], bool]) -> None:
+    def put_failures(self, name: str, failures: tuple[Any, ...]) -> None:
         self._failures.put(name, failures)
 
-    def snapshot(self, name: str, chunks: int) -> Iterable[bytes]:
-        return [self._snapshots.get(f"{name}/{place}") for place in range(chunks)]
+    def snapshot(self, name: str, chunks: int, generation: int = 0) -> Iterable[bytes]:
+        return [self._snapshots.get(_chunk(name, generation, place)) for place in range(chunks)]
 
-    def put_snapshot(self, name: str, chunks: list[bytes], replaced: int) -> None:
+    def put_snapshot(
+        self, name: str, chunks: list[bytes], replaced: int, generation: int = 0
+    ) -> None:
         for place, chunk in enumerate(chunks):
-            self._snapshots.put(f"{name}/{place}", chunk)
+            self._snapshots.put(_chunk(name, generation, place), chunk)
         for place in range(len(chunks), replaced):
-            self._snapshots.remove(f"{name}/{place}")
+            self._snapshots.remove(_chunk(name, generation, place))
 
-    def log(self, name: str) -> Iterable[bytes]:
-        self.write_log()
-        return list(self._log(name).get())
+    def log(self, name: str, slot: int = 0) -> Iterable[bytes]:
+        self._write_log()
+        return list(self._log(name, slot).get())
 
-    def append(self, name: str, entry: bytes) -> None:
-        self._entries.setdefault(name, []).append(entry)
+    def append(self, name: str, entry: bytes, slot: int = 0) -> None:
+        self._entries.setdefault((name, slot), []).append(entry)
 
-    def clear_log(self, name: str) -> None:
-        self._entries.pop(name, None)
-        self._log(name).clear()
+    def clear_log(self, name: str, slot: int = 0) -> None:
+        self._entries.pop((name, slot), None)
+        self._log(name, slot).clear()
+
+    def record(self) -> dict[str, Any]:
+        return self._lane.value() or {}
+
+    def put_record(self, record: dict[str, Any]) -> None:
+        self._lane.update(record)
+
+    def held(self, place: int) -> Item:
+        return self._held.get(f"{place}")
+
+    def put_held(self, place: int, item: Item) -> None:
+        self._held.put(f"{place}", item)
+
+    def remove_held(self, place: int) -> None:
+        self._held.remove(f"{place}")
 
     def predictions(self, id: str) -> list[tuple[Any, ...]] | None:
         if id in self._said:
             return self._said[id]
         found: list[tuple[Any, ...]] | None
-        if self._found is None:
-            found = self._predictions.get(id)
-        else:
-            stored = self._found.get(id)
+        if id in self._found:
+            stored = self._found[id]
             found = None if stored is None else pickle.loads(stored)
+        else:
+            found = self._predictions.get(id)
         return found
 
     def put_predictions(self, id: str, said: list[tuple[Any, ...]]) -> None:
-        if self._found is None:
-            self._predictions.put(id, said)
-        else:
-            self._said[id] = said
+        self._said[id] = said
 
     def forget(self, id: str) -> None:
-        if self._found is None:
-            self._predictions.remove(id)
-        else:
-            self._said[id] = None
+        self._said[id] = None
 
-    def _log(self, name: str) -> Any:
-        if name not in self._logs:
-            self._logs[name] = self._context.get_list_state(names.learned_since(name))
-        return self._logs[name]
+    def _log(self, name: str, slot: int) -> Any:
+        if (name, slot) not in self._logs:
+            state = self._context.get_list_state(names.learned_since(name, slot))
+            self._logs[name, slot] = state
+        return self._logs[name, slot]
+
+
+def _chunk(name: str, generation: int, place: int) -> str:
+    """A model's name has no `#`."""
+    return f"{name}#{generation}/{place}" if generation else f"{name}/{place}"
 
 
 class OnlineModel(KeyedProcessFunction):
@@ -142,6 +196,8 @@ class OnlineModel(KeyedProcessFunction):
     ----------
     live_lanes : int
         How many lanes' models are alive in memory at once; the others are in state only.
+    every_lane : sequence of str
+        With lanes: a key of each key group, under which messages to all lanes come.
     submitted_under : dict
         `state.snapshots.environment()` of the client.
     """
@@ -152,36 +208,52 @@ class OnlineModel(KeyedProcessFunction):
         out: Out,
         laned: bool,
         live_lanes: int,
-        raw_bytes: int,
+        settings: LaneSettings,
         submitted_under: dict[str, str],
+        every_lane: Sequence[str] = (),
     ) -> None:
+        self._every_lane = every_lane
         self._submitted_under = submitted_under
         self._deployments = deployments
         self._out = out
         self._laned = laned
         self._live_lanes = live_lanes
-        self._raw_bytes = raw_bytes
+        self._settings = settings
 
     def open(self, runtime_context: RuntimeContext) -> None:
         self._check_environment()
         self._store = KeyedStore(runtime_context)
+        self._controls = Controls(runtime_context, self._every_lane)
         self._lanes: OrderedDict[str | None, Lane] = OrderedDict()
         self._follow: Follow
         self._stats = stats = Stats()
-        numbers: dict[str, Callable[[], int]] = {
+        self._processing = Recent()
+        # Models whose own numbers are shown.
+        self._models: set[str] = set()
+        numbers: Numbers = {
             **{total: partial(getattr, stats, total) for total in _TOTALS},
-            "predict_us": lambda: stats.predict_ns // 1000,
-            "learn_us": lambda: stats.learn_ns // 1000,
-            "snapshot_ms": lambda: stats.snapshot_ns // 1_000_000,
+            "predict_us": lambda: stats.predicting.mean() // 1000,
+            "learn_us": lambda: stats.learning.mean() // 1000,
+            "snapshot_ms": lambda: stats.snapshotting.mean() // 1_000_000,
             "label_delay_ms": lambda: stats.label_delay_ms,
             "live_lanes": lambda: len(self._lanes),
             "learned": self._learned,
-            **{
-                f"dead_letters_{reason}": partial(stats.dead_letters.__getitem__, reason)
-                for reason in Reason
-            },
+            "version_age_ms": self._version_age_ms,
+            **dead_letters(stats.dead_letters),
         }
-        self._gauges = Gauges(runtime_context, numbers)
+        recent = {
+            "predict_us": in_us(stats.predicting),
+            "learn_us": in_us(stats.learning),
+            "snapshot_ms": in_ms(stats.snapshotting),
+            "processing_us": in_us(self._processing),
+            **stats.waits.summaries(),
+        }
+        self._gauges = Gauges(runtime_context, numbers, recent, self._show_models)
+        add_reasons(self._gauges, stats.dead_letters, BY_MODELS)
+        self._publish: Publish | None = None
+        if self._settings.signing_key_file is not None:
+            key = SigningKey.load(Path(self._settings.signing_key_file))
+            self._publish = partial(artifact_records, key=key, part_bytes=self._settings.part_bytes)
         spare_what_is_loaded()
         batching.opened(self)
 
@@ -189,15 +261,24 @@ class OnlineModel(KeyedProcessFunction):
 
     def run(self, batch: bytes) -> bytes:
         """Handle a batch of one lane; what goes in and out is described in operators/batching.py."""
+        begun = time.perf_counter_ns()
         (key,), records, found, _ = pickle.loads(batch)
         reply = self._follow = Reply()
         self._store.begin(found)
-        lane = self._lane(key)
+        handled = 0
         for record in records[1::2]:
-            for item in pickle.loads(record):
-                lane.handle(item)
+            if type(record) is tuple:
+                self._end(key)  # there is no other timer
+            else:
+                items = pickle.loads(record)
+                handled += len(items)
+                self._do(key, items)
+        self._wake_at_end(key)
         self._store.end(reply)
-        return reply.written()
+        written = reply.written()
+        if handled:
+            self._processing.add((time.perf_counter_ns() - begun) // handled)
+        return written
 
     def show(self) -> None:
         """Show what metrics have changed."""
@@ -215,16 +296,48 @@ class OnlineModel(KeyedProcessFunction):
         self._gauges.changing(ctx)
         return self._on_event_time(timestamp, ctx)
 
-    def _on_event_time(self, timestamp: int, ctx: Any) -> Iterable[Any]:
-        return ()
-
-    def _handle(self, items: Iterable[Item], ctx: Any) -> list[Any]:
-        lane = self._lane(ctx.get_current_key())
-        follow = self._follow = AtOnce(SIDES, ctx)
-        for item in items:
-            lane.handle(item)
-        self._store.write_log()
+    def _on_event_time(self, timestamp: int, ctx: Any) -> list[Any]:
+        """The input has ended: there is no other timer."""
+        follow = self._follow = AtOnce(SIDES, ctx, entries=self._store.entries)
+        self._end(ctx.get_current_key())
+        self._store.end(follow)
         return follow.out
+
+    def _handle(self, items: Iterable[Item], ctx: Any, now: int = AT_ONCE) -> list[Any]:
+        begun = time.perf_counter_ns()
+        follow = self._follow = AtOnce(SIDES, ctx, entries=self._store.entries)
+        key = ctx.get_current_key()
+        self._do(key, items, now)
+        self._wake_at_end(key)
+        self._store.end(follow)
+        self._processing.add(time.perf_counter_ns() - begun)
+        return follow.out
+
+    def _do(self, key: str, items: Iterable[Item], now: int = AT_ONCE) -> None:
+        """Handle items of one key: a lane's or, where there are lanes, messages to all of them."""
+        if not self._laned:
+            lane = self._lane(key)
+            for item in items:
+                lane.handle(item)
+            return
+        for item in items:
+            if is_for_every_lane(item):
+                self._controls.add(item)
+            else:
+                lane = self._lane(key)
+                lane.catch_up(self._controls.known(), now)
+                lane.handle(item)
+
+    def _end(self, key: str) -> None:
+        lane = self._lane(key)
+        if self._laned:
+            lane.catch_up(self._controls.known(), AT_ONCE)
+        lane.end_of_input()
+
+    def _wake_at_end(self, key: str) -> None:
+        """What is held for a model may still be there when the input ends."""
+        if self._stats.held and self._lane(key).holding:
+            self._follow.set_timer(0, MAX_WATERMARK)
 
     def _check_environment(self) -> None:
         """A task manager keeps the libraries that it has imported, whatever is installed since."""
@@ -247,16 +360,18 @@ class OnlineModel(KeyedProcessFunction):
                 self._out,
                 self._emit,
                 self._stats,
-                self._raw_bytes,
+                self._settings,
+                self._publish,
             )
             if len(self._lanes) > self._live_lanes:
                 # State has all that this lane learned: nothing is written here.
-                self._lanes.popitem(last=False)
+                _, left = self._lanes.popitem(last=False)
+                self._stats.held -= left.holding
         elif self._laned:
             self._lanes.move_to_end(key)
         return lane
 
-    def _emit(self, output: Output, record: str) -> None:
+    def _emit(self, output: Emitted, record: str) -> None:
         if output == "predictions":
             self._follow.emit(record)
         else:
@@ -264,6 +379,33 @@ class OnlineModel(KeyedProcessFunction):
 
     def _learned(self) -> int:
         return sum(live.n for lane in self._lanes.values() for live in lane.live.values())
+
+    def _version_age_ms(self) -> int:
+        """Since the model that has waited longest for a new version had one."""
+        changed_at = self._stats.changed_at
+        live = {name for lane in self._lanes.values() for name in lane.live}
+        oldest = min((changed_at.get(name, 0) for name in live), default=0)
+        return max(time.time_ns() // 1_000_000 - oldest, 0) if oldest else 0
+
+    def _snapshot_bytes(self, name: str) -> int:
+        """Of the lane in memory where the model's is largest."""
+        lanes = self._lanes.values()
+        return max(
+            (lane.live[name].snapshot_bytes for lane in lanes if name in lane.live), default=0
+        )
+
+    def _show_models(self) -> None:
+        """Numbers of models that have none yet."""
+        stats = self._stats
+        stats.look()
+        for name in stats.learned.keys() - self._models:
+            self._models.add(name)
+            numbers: Numbers = {
+                "snapshot_bytes": partial(self._snapshot_bytes, name),
+                "learned": partial(stats.learned.__getitem__, name),
+                "version_changed_at_ms": partial(stats.changed_at.__getitem__, name),
+            }
+            self._gauges.add({"model": name}, numbers)
 
 
 class OrderedOnlineModel(OnlineModel):
@@ -274,6 +416,10 @@ class OrderedOnlineModel(OnlineModel):
         self._held = runtime_context.get_map_state(names.HELD_ITEMS)
 
     def process_element(self, value: tuple[Any, ...], ctx: Any) -> Iterable[Any]:
+        if self._laned and is_for_every_lane(value[-1]):
+            # Each lane does it at its time, before all else of that time.
+            self._controls.add(value[-1])
+            return ()
         # A list would be read and written whole for every item of a busy millisecond.
         time = value[0]
         count = self._held.get(f"{time}") or 0
@@ -283,11 +429,13 @@ class OrderedOnlineModel(OnlineModel):
             ctx.timer_service().register_event_time_timer(time)
         return ()
 
-    def _on_event_time(self, timestamp: int, ctx: Any) -> Iterable[Any]:
+    def _on_event_time(self, timestamp: int, ctx: Any) -> list[Any]:
+        if timestamp == MAX_WATERMARK:
+            return super()._on_event_time(timestamp, ctx)
         count = self._held.get(f"{timestamp}") or 0
         items = [self._held.get(f"{timestamp}/{place}") for place in range(count)]
         items.sort(key=lambda held: held[:4])
-        out = self._handle((item for *_, item in items), ctx)
+        out = self._handle((item for *_, item in items), ctx, timestamp)
         for place in range(count):
             self._held.remove(f"{timestamp}/{place}")
         self._held.remove(f"{timestamp}")

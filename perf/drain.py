@@ -19,7 +19,7 @@ from rich.console import Console
 
 from perf import load
 from perf.kafka_runs import Bench, Departure, System, Used, chosen, common_options, same
-from perf.report import Row, environment, table, told, write_json
+from perf.report import Row, conclude, environment, told
 
 COUNTS = {"LR": 100_000, "ARF": 6_000}
 _SKIPPED = 0.2
@@ -56,10 +56,7 @@ def main(argv: list[str] | None = None) -> int:
                 rows.append(row)
                 console.print(told(row), highlight=False)
     described = environment(seed=options.seed, rounds=options.rounds)
-    console.print(table(rows))
-    if options.json is not None:
-        write_json(options.json, described, rows)
-    return 0 if all(row.ok for row in rows) else 1
+    return conclude(console, rows, described, options.json)
 
 
 def _run(bench: Bench, system: System, model: str, source: str, count: int) -> Run:

@@ -86,9 +86,7 @@ class TwoTaskManagers:
         return self._cluster.task_manager_pids.values()
 
     def run(self, config: Config, path: Path, chained: bool) -> None:
-        rest = self._cluster.rest
-        job_id = submit(config, path, rest)
-        rest.wait_for(job_id, {"FINISHED"}, timeout_s=_LONGEST_S)
+        run_to_end(self._cluster, config, path)
 
 
 @contextmanager
@@ -117,6 +115,13 @@ def run_job(
     path.write_text(dump_toml(_document(folder, events, spec, engine.isolate_model)))
     engine.run(load_config(path), path, chained)
     return read_predictions(folder / "predictions")
+
+
+def run_to_end(cluster: Cluster, config: Config, path: Path) -> str:
+    """Submit the job that is configured at `path` and wait until its input has ended; the job's id."""
+    job_id = submit(config, path, cluster.rest)
+    cluster.rest.wait_for(job_id, {"FINISHED"}, timeout_s=_LONGEST_S)
+    return job_id
 
 
 def read_predictions(folder: Path) -> list[Predicted]:

@@ -19,14 +19,18 @@ from kafka.admin import NewTopic
 from jobs.broker import Broker
 from jobs.cluster import Cluster
 from jobs.config import load_config
+from jobs.kafka_checks import create_topics
 from jobs.rest import Rest
 from jobs.submitting import submit
 from jobs.toml_text import dump_toml
 from jobs.waiting import wait_until
 from perf.loops import CALLS, LOOPS, Calls, Said
 from perf.workloads import KAFKA_SPECS
+from state.signing import SigningKey
 
 _LONGEST_S = 1800.0
+# Of a job in published mode, besides its predictions.
+PUBLISHED_TOPICS = ("learn_queue", "versions")
 _ROOT = Path(__file__).parent.parent
 
 
@@ -45,6 +49,8 @@ class System(NamedTuple):
         Of a job.
     outputs : bool
         Whether the job writes evaluations and the learn log, too.
+    published : bool
+        Whether the job predicts from published versions.
     """
 
     name: str
@@ -53,6 +59,7 @@ class System(NamedTuple):
     state_backend: str = "heap"
     delivery: str = "exactly_once"
     outputs: bool = False
+    published: bool = False
 
 
 class Departure(NamedTuple):
@@ -126,6 +133,18 @@ class Bench:
             loop.kill()
             loop.wait()
 
+    def metric(self, system: System, target: str, name: str) -> float:
+        """A metric of the job that writes to `target`, once it is more than 0; its sum."""
+        rest = self._cluster_of(system.task_managers).rest
+        job = rest.job_by_name(target)
+        assert job is not None, "it runs"
+        # The job manager fetches metrics when it is asked for them, for the next one who asks.
+        return wait_until(
+            lambda: sum(of.get(name, 0) for of in rest.metrics(job.id, {name}).values()),
+            f"{name} of the job",
+            timeout_s=60,
+        )
+
     def wait_for(self, topic: str, count: int, committed: bool, watch: "Watch") -> list[Departure]:
         """Wait until there are so many predictions; all of them, in order."""
         partition = TopicPartition(topic, 0)
@@ -183,7 +202,10 @@ class Bench:
         folder.mkdir()
         path = folder / "job.toml"
         path.write_text(dump_toml(self._document(system, model, source, target, folder)))
-        job_id = submit(load_config(path), path, cluster.rest)
+        config = load_config(path)
+        for _ in create_topics(config):
+            pass
+        job_id = submit(config, path, cluster.rest)
         try:
             processes = [psutil.Process(pid) for pid in cluster.task_manager_pids.values()]
             yield Watch(processes, partial(_calls_of_job, cluster.rest, job_id))
@@ -207,13 +229,22 @@ class Bench:
         if system.outputs:
             for output in ("evaluations", "learn_log"):
                 outputs[output] = {**sink, "topic": self.topic(f"{target}-{output}")}
-        job = {
+        job: dict[str, Any] = {
             "name": target,
             "checkpoint_dir": str(folder / "checkpoints"),
             "state_backend": system.state_backend,
         }
+        if system.published:
+            key = folder / "key.pem"
+            key.write_bytes(SigningKey.generate().pem())
+            job["mode"] = "published"
+            # What comes before the first version waits for it, however much that is.
+            job["hold_limit"] = 1_000_000
+            outputs["security"] = {"signing_key_file": str(key)}
+            for output in PUBLISHED_TOPICS:
+                outputs[output] = {**sink, "topic": f"{target}-{output}"}
         return {
-            "job": {**job, "isolate_model": system.task_managers == 2},
+            "job": {**job, "isolate_model": system.task_managers == 2 and not system.published},
             "features": {**connection, "topic": source},
             **outputs,
             "models": [{"name": "m", "task": "classification", "spec": KAFKA_SPECS[model]}],
@@ -261,7 +292,10 @@ def _calls_of_loop(path: Path) -> Calls:
 
 def _calls_of_job(rest: Rest, job_id: str) -> Calls:
     def measured() -> Calls | None:
-        found = rest.metrics(job_id, Calls.__struct_fields__).get("OnlineModel", {})
+        metrics = rest.metrics(job_id, Calls.__struct_fields__)
+        found = metrics.get("OnlineModel", {})
+        if "Predictor" in metrics:
+            found = {**metrics["Predictor"], "learn_us": metrics["Trainer_of_m"].get("learn_us", 0)}
         return msgspec.convert(found, Calls) if found.get("predict_us") else None
 
     # The job manager fetches metrics when it is asked for them, for the next one who asks.

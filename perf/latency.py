@@ -44,7 +44,7 @@ from perf.kafka_runs import (
     same,
 )
 from perf.loops import Calls, Said
-from perf.report import Row, environment, table, write_json
+from perf.report import Row, conclude, environment
 
 _ROOT = Path(__file__).parent.parent
 
@@ -123,10 +123,7 @@ def main(argv: list[str] | None = None) -> int:
                     )
             rows += _rows(model, runs)
     described = environment(seed=options.seed, rounds=options.rounds, rate=options.rate)
-    console.print(table(rows))
-    if options.json is not None:
-        write_json(options.json, described, rows)
-    return 0 if all(row.ok for row in rows) else 1
+    return conclude(console, rows, described, options.json)
 
 
 def _run(bench: Bench, system: System, model: str, options: argparse.Namespace) -> Run:

@@ -28,7 +28,7 @@ from jobs.config import load_config
 from jobs.submitting import submit
 from jobs.toml_text import dump_toml
 from jobs.waiting import wait_until
-from perf.report import Row, environment, table, told, write_json
+from perf.report import Row, conclude, environment, told
 from perf.workloads import SPECS
 
 _SYSTEM = "riverrun job, RocksDB"
@@ -55,10 +55,7 @@ def main(argv: list[str] | None = None) -> int:
         for row in _measure(Path(name), options.count, options.interval):
             rows.append(row)
             console.print(told(row), highlight=False)
-    console.print(table(rows))
-    if options.json is not None:
-        write_json(options.json, environment(count=options.count), rows)
-    return 0 if all(row.ok for row in rows) else 1
+    return conclude(console, rows, environment(count=options.count), options.json)
 
 
 def _measure(folder: Path, count: int, interval: str) -> Iterator[Row]:

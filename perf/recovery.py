@@ -34,7 +34,7 @@ from jobs.submitting import submit
 from jobs.toml_text import dump_toml
 from jobs.waiting import wait_until
 from perf.flink import read_predictions
-from perf.report import Row, environment, table, write_json
+from perf.report import Row, conclude, environment
 from perf.workloads import MODELS, SPECS, WORKLOADS, write_events
 
 MODEL = "ARF"
@@ -64,10 +64,7 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="riverrun-perf-") as name:
         kills = _measure(Path(name), options.kills, options.seed)
     rows = list(_rows(kills, _pickled_mb(_APART, options.seed)))
-    Console().print(table(rows))
-    if options.json is not None:
-        write_json(options.json, environment(seed=options.seed), rows)
-    return 0 if all(row.ok for row in rows) else 1
+    return conclude(Console(), rows, environment(seed=options.seed), options.json)
 
 
 def _rows(kills: list[Kill], model_mb: float) -> Iterator[Row]:

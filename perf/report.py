@@ -3,11 +3,13 @@
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from msgspec import Struct
+from rich.console import Console
 from rich.table import Table
 
 
@@ -34,10 +36,20 @@ class Row(Struct):
     ok: bool
 
 
-def write_json(path: Path, described: dict[str, Any], rows: list[Row]) -> None:
+def write_json(path: Path, described: dict[str, Any], rows: Sequence[Struct]) -> None:
     """The rows under `rows`, what they depend on under `environment`."""
     document = {"environment": described, "rows": rows}
     path.write_bytes(msgspec.json.format(msgspec.json.encode(document)) + b"\n")
+
+
+def conclude(
+    console: Console, rows: list[Row], described: dict[str, Any], path: Path | None
+) -> int:
+    """Print the table, write the JSON where it is asked for; the exit code, 1 where a row is not ok."""
+    console.print(table(rows))
+    if path is not None:
+        write_json(path, described, rows)
+    return 0 if all(row.ok for row in rows) else 1
 
 
 def told(row: Row) -> str:

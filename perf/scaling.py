@@ -25,18 +25,16 @@ from rich.console import Console
 
 from jobs.cluster import Cluster
 from jobs.config import load_config
-from jobs.submitting import submit
 from jobs.toml_text import dump_toml
 from perf.bare import decode_event
-from perf.flink import read_predictions
-from perf.report import Row, environment, table, told, write_json
+from perf.flink import read_predictions, run_to_end
+from perf.report import Row, conclude, environment, told
 from perf.workloads import MODELS, SPECS, Example, phishing, write_events
 
 _ROOT = Path(__file__).parent.parent
 _LANES = 64
 _MODEL = "ARF"
 _SKIPPED = 0.2
-_LONGEST_S = 1800.0
 
 
 class Share(msgspec.Struct):
@@ -65,10 +63,9 @@ def main(argv: list[str] | None = None) -> int:
             for row in _case(Path(name), workers, options):
                 rows.append(row)
                 console.print(told(row), highlight=False)
-    console.print(table(rows))
-    if options.json is not None:
-        write_json(options.json, environment(seed=options.seed, rounds=options.rounds), rows)
-    return 0 if all(row.ok for row in rows) else 1
+    return conclude(
+        console, rows, environment(seed=options.seed, rounds=options.rounds), options.json
+    )
 
 
 def _case(folder: Path, workers: int, options: argparse.Namespace) -> Iterator[Row]:
@@ -159,8 +156,7 @@ def _job(
     folder.mkdir()
     path = folder / "job.toml"
     path.write_text(dump_toml(_document(folder, files, workers)))
-    job_id = submit(load_config(path), path, cluster.rest)
-    cluster.rest.wait_for(job_id, {"FINISHED"}, timeout_s=_LONGEST_S)
+    run_to_end(cluster, load_config(path), path)
     predictions = read_predictions(folder / "predictions")
     at = sorted(prediction.predicted_at for prediction in predictions)
     skipped = int(len(at) * _SKIPPED)

@@ -4,10 +4,10 @@
 
 Two models in a task manager of their own cluster: a linear one whose features grow to 3.2 million names,
 with the shape of the malicious-URL data (`perf.workloads.malicious_urls`; 60 new names a URL, so that it
-does not take 2.4 million of them), and a random forest of 50 trees. Both are written after each tenth of what they learn, so the last time
-at nearly their full size. `stall` is the longest time between
-one prediction and the next, and so has all in it that may stop the stream: the snapshot, Flink's
-checkpoint, garbage collection. Every prediction must be a plain loop's.
+does not take 2.4 million of them), and a random forest of 50 trees. Both are written after each tenth
+of what they learn, so the last time at nearly their full size. `stall` is the longest time between one
+prediction and the next, and so has all in it that may stop the stream: the snapshot, Flink's checkpoint,
+garbage collection. Every prediction must be a plain loop's.
 """
 
 import argparse
@@ -22,18 +22,16 @@ from rich.console import Console
 
 from jobs.cluster import Cluster
 from jobs.config import load_config
-from jobs.submitting import submit
 from jobs.toml_text import dump_toml
 from perf.bare import measure
-from perf.flink import read_predictions
-from perf.report import Row, environment, table, told, write_json
+from perf.flink import read_predictions, run_to_end
+from perf.report import Row, conclude, environment, told
 from perf.throughput import same
 from perf.workloads import LARGE, Example, malicious_urls, phishing, write_events
 from state.snapshots import pickle_model
 
 _SYSTEM = "riverrun job"
 _MEMORY = {"taskmanager.memory.process.size": "4g"}
-_LONGEST_S = 3600.0
 # Until then a JVM that has just started is what holds the stream up.
 _SKIPPED = 0.2
 
@@ -71,10 +69,7 @@ def main(argv: list[str] | None = None) -> int:
                 for row in _measure(cluster, folder / model, model, count, options.seed):
                     rows.append(row)
                     console.print(told(row), highlight=False)
-    console.print(table(rows))
-    if options.json is not None:
-        write_json(options.json, environment(seed=options.seed), rows)
-    return 0 if all(row.ok for row in rows) else 1
+    return conclude(console, rows, environment(seed=options.seed), options.json)
 
 
 def _measure(cluster: Cluster, folder: Path, model: str, count: int, seed: int) -> Iterator[Row]:
@@ -83,8 +78,7 @@ def _measure(cluster: Cluster, folder: Path, model: str, count: int, seed: int) 
     write_events(events, CASES[model].examples(count, seed), seed)
     path = folder / "job.toml"
     path.write_text(dump_toml(_document(folder, model, every=count // 10 - 1)))
-    job_id = submit(load_config(path), path, cluster.rest)
-    cluster.rest.wait_for(job_id, {"FINISHED"}, timeout_s=_LONGEST_S)
+    job_id = run_to_end(cluster, load_config(path), path)
     predictions = read_predictions(folder / "predictions")
     bare = LARGE[model].make()
     ok = same(predictions, measure(events, bare, count, int(count * _SKIPPED)))

@@ -28,7 +28,7 @@ from rich.console import Console
 from perf.bare import Measured
 from perf.cpu import STAGES, Sampler, TooShort
 from perf.flink import Engine, Predicted, engine, run_job
-from perf.report import Row, environment, table, told, write_json
+from perf.report import Row, conclude, environment, told
 from perf.workloads import COUNTS, MODELS, SPECS, WORKLOADS, write_events
 
 LOOP, JOB = "river loop", "riverrun job"
@@ -58,11 +58,9 @@ def main(argv: list[str] | None = None) -> int:
                         console.print(f"{workload}/{model}: no stages, {error}")
     engine_used = "cluster" if options.cluster else "MiniCluster"
     described = environment(engine=engine_used, seed=options.seed, rounds=options.rounds)
-    console.print(table(rows))
+    code = conclude(console, rows, described, options.json)
     console.print(", ".join(f"{key} {value}" for key, value in described.items()))
-    if options.json is not None:
-        write_json(options.json, described, rows)
-    return 0 if all(row.ok for row in rows) else 1
+    return code
 
 
 def _options(argv: list[str] | None) -> argparse.Namespace:

@@ -24,9 +24,9 @@ def malicious_urls(count: int, seed: int, new_names: float = 1.35) -> Iterator[E
     """Transactions with the shape of the malicious-URL data.
 
     Sparse: 20 numbers that every URL has and some 80 tokens of it, about 100 features a record. New
-    tokens appear all the time, `new_names` a URL, 1.35 in the data (3.2 M names in 2.4 M URLs). A third of the
-    URLs are malicious; each kind has tokens of its own besides common ones, and mostly recent ones, as
-    campaigns come and go.
+    tokens appear all the time, `new_names` a URL, 1.35 in the data (3.2 M names in 2.4 M URLs). A third
+    of the URLs are malicious; each kind has tokens of its own besides common ones, and mostly recent
+    ones, as campaigns come and go.
 
     Parameters
     ----------

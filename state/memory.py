@@ -10,9 +10,11 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._models: dict[str, dict[str, Any]] = {}
-        self._failures: dict[str, tuple[int, tuple[int, ...], bool]] = {}
-        self._snapshots: dict[str, list[bytes]] = {}
-        self._logs: defaultdict[str, list[bytes]] = defaultdict(list)
+        self._failures: dict[str, tuple[Any, ...]] = {}
+        self._snapshots: dict[tuple[str, int], list[bytes]] = {}
+        self._logs: defaultdict[tuple[str, int], list[bytes]] = defaultdict(list)
+        self._record: dict[str, Any] = {}
+        self._held: dict[int, tuple[Any, ...]] = {}
         self._predictions: dict[str, list[tuple[Any, ...]]] = {}
 
     def models(self) -> dict[str, dict[str, Any]]:
@@ -21,26 +23,49 @@ class MemoryStore:
     def put_model(self, name: str, meta: dict[str, Any]) -> None:
         self._models[name] = meta
 
-    def failures(self, name: str) -> tuple[int, tuple[int, ...], bool] | None:
+    def remove_model(self, name: str) -> None:
+        del self._models[name]
+        self._failures.pop(name, None)
+
+    def failures(self, name: str) -> tuple[Any, ...] | None:
         return self._failures.get(name)
 
-    def put_failures(self, name: str, failures: tuple[int, tuple[int, ...], bool]) -> None:
+    def put_failures(self, name: str, failures: tuple[Any, ...]) -> None:
         self._failures[name] = failures
 
-    def snapshot(self, name: str, chunks: int) -> Iterable[bytes]:
-        return self._snapshots[name][:chunks]
+    def snapshot(self, name: str, chunks: int, generation: int = 0) -> Iterable[bytes]:
+        return self._snapshots[name, generation][:chunks]
 
-    def put_snapshot(self, name: str, chunks: list[bytes], replaced: int) -> None:
-        self._snapshots[name] = chunks
+    def put_snapshot(
+        self, name: str, chunks: list[bytes], replaced: int, generation: int = 0
+    ) -> None:
+        self._snapshots[name, generation] = chunks
+        if not chunks:
+            del self._snapshots[name, generation]
 
-    def log(self, name: str) -> Iterable[bytes]:
-        return list(self._logs[name])
+    def log(self, name: str, slot: int = 0) -> Iterable[bytes]:
+        return list(self._logs[name, slot])
 
-    def append(self, name: str, entry: bytes) -> None:
-        self._logs[name].append(entry)
+    def append(self, name: str, entry: bytes, slot: int = 0) -> None:
+        self._logs[name, slot].append(entry)
 
-    def clear_log(self, name: str) -> None:
-        self._logs[name].clear()
+    def clear_log(self, name: str, slot: int = 0) -> None:
+        self._logs[name, slot].clear()
+
+    def record(self) -> dict[str, Any]:
+        return self._record
+
+    def put_record(self, record: dict[str, Any]) -> None:
+        self._record = record
+
+    def held(self, place: int) -> tuple[Any, ...]:
+        return self._held[place]
+
+    def put_held(self, place: int, item: tuple[Any, ...]) -> None:
+        self._held[place] = item
+
+    def remove_held(self, place: int) -> None:
+        del self._held[place]
 
     def predictions(self, id: str) -> list[tuple[Any, ...]] | None:
         return self._predictions.get(id)

@@ -156,7 +156,8 @@ def unpickle_model(data: bytes, written_under: Mapping[str, str]) -> Any:
     except Exception as error:
         raise StateFormatError(
             f"a snapshot written under {_shown(written_under)} cannot be read under "
-            f"{_shown(environment())}: {error!r}; start from the old environment"
+            f"{_shown(environment())}: {error!r}; `riverrun version rebuild` makes the model again "
+            "from its learn log, as an artifact for a new start; or start from the old environment"
         ) from error
 
 

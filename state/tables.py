@@ -26,9 +26,14 @@ def dumps(model: Any) -> bytes:
     """`pickle.dumps`, with large tables by column; `pickle.loads` gives back an equal model."""
     written = io.BytesIO()
     pickler = pickle.Pickler(written, protocol=pickle.HIGHEST_PROTOCOL)
-    pickler.dispatch_table = {**copyreg.dispatch_table, **_Tables().reducers()}
+    pickler.dispatch_table = {**copyreg.dispatch_table, **reducers()}
     pickler.dump(model)
     return written.getvalue()
+
+
+def reducers() -> dict[type, Callable[[Any], Any]]:
+    """How the large tables of one model are pickled, by their types."""
+    return _Tables().reducers()
 
 
 class _Call:
@@ -57,8 +62,6 @@ class _Tables:
     def _reduce_vector(self, vector: Any) -> Any:
         # River's own: what to call, and the numbers as a dict among the arguments.
         reduced = vector.__reduce__()
-        if len(vector) < _LARGE:
-            return reduced
         function, (entries, *others), *rest = reduced
         columns = self._columns(entries)
         return reduced if columns is None else (function, (columns, *others), *rest)

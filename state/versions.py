@@ -38,8 +38,12 @@ def version_name(model: str, lane: str | None, n: int, head: bytes) -> str:
     >>> version_name("fraud", "shop 7/b", 3, bytes(32))
     'fraud/shop%207%2Fb@3-000000000000'
     """
-    place = model if lane is None else f"{model}/{quote(lane, safe='')}"
-    return f"{place}@{n}-{head.hex()[:SHOWN_DIGITS]}"
+    return f"{place_of(model, lane)}@{n}-{head.hex()[:SHOWN_DIGITS]}"
+
+
+def place_of(model: str, lane: str | None) -> str:
+    """What the names of a model's versions in a lane begin with: `NAME` or `NAME/LANE`."""
+    return model if lane is None else f"{model}/{quote(lane, safe='')}"
 
 
 class VersionName(NamedTuple):

@@ -22,7 +22,8 @@ def flink_env(flink: None) -> Callable[..., Any]:
     """Makes fresh environments with the connectors attached.
 
     `flink_env(parallelism=1, mode="thread", settings={"key": "value"})`: Flink's own settings by
-    their names.
+    their names. What fails ends: with Flink's restarts, a test that fails inside a job would fail for
+    as long as a test may last.
     """
     from pyflink.datastream import StreamExecutionEnvironment
 
@@ -32,7 +33,8 @@ def flink_env(flink: None) -> Callable[..., Any]:
         *, parallelism: int = 1, mode: str = "thread", settings: dict[str, str] | None = None
     ) -> StreamExecutionEnvironment:
         configuration = environment.local_configuration()
-        for key, value in {"python.execution-mode": mode, **(settings or {})}.items():
+        given = {"python.execution-mode": mode, "restart-strategy.type": "none", **(settings or {})}
+        for key, value in given.items():
             configuration.set_string(key, value)
         env = StreamExecutionEnvironment.get_execution_environment(configuration)
         env.set_parallelism(parallelism)
@@ -46,9 +48,13 @@ SETTINGS = {
     # The answers of the REST API are at most this old; a wait for a condition sees it soon.
     "web.refresh-interval": "100 ms",
     "metrics.fetcher.update-interval": "200 ms",
+    "web.timeout": "30 s",
     "restart-strategy.exponential-delay.max-backoff": "1 s",
     # Every checkpoint, not the last ten.
     "web.checkpoints.history": "10000",
+    # A cluster of the tests spends most of its time starting; compiling less is what makes it fast.
+    "env.java.opts.jobmanager": "-XX:TieredStopAtLevel=1",
+    "env.java.opts.taskmanager": "-XX:TieredStopAtLevel=1",
 }
 
 

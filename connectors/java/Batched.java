@@ -8,6 +8,7 @@ import java.nio.ByteOrder;
 import java.nio.LongBuffer;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -37,6 +38,7 @@ import org.apache.flink.streaming.api.watermark.Watermark;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
 import org.apache.flink.streaming.runtime.watermarkstatus.WatermarkStatus;
 import org.apache.flink.types.Row;
+import org.apache.flink.util.ExceptionUtils;
 import org.apache.flink.util.OutputTag;
 import org.apache.flink.util.function.ThrowingRunnable;
 
@@ -200,7 +202,8 @@ public final class Batched extends EmbeddedPythonKeyedProcessOperator {
         try {
             return call.invoke(python, new Object[] {"batched", method, arguments});
         } catch (InvocationTargetException thrown) {
-            throw (Exception) thrown.getCause();
+            ExceptionUtils.rethrowException(thrown.getCause());
+            throw thrown;
         }
     }
 
@@ -374,7 +377,7 @@ public final class Batched extends EmbeddedPythonKeyedProcessOperator {
                     Row row = new Row(2);
                     row.setField(0, text(reply, at, (int) first));
                     at += (int) first;
-                    row.setField(1, copy(reply, at, length));
+                    row.setField(1, Arrays.copyOfRange(reply, at, at + length));
                     output.collect(new StreamRecord(row));
                     break;
                 case SIDE:
@@ -384,7 +387,7 @@ public final class Batched extends EmbeddedPythonKeyedProcessOperator {
                     break;
                 case PUT:
                     setCurrentKey(keysOfBatch[place]);
-                    state.update(copy(reply, at, length));
+                    state.update(Arrays.copyOfRange(reply, at, at + length));
                     break;
                 case CLEAR:
                     setCurrentKey(keysOfBatch[place]);
@@ -401,7 +404,7 @@ public final class Batched extends EmbeddedPythonKeyedProcessOperator {
                 case PUT_ENTRY:
                     String name = text(reply, at, (int) first);
                     at += (int) first;
-                    entries.put(name, copy(reply, at, length));
+                    entries.put(name, Arrays.copyOfRange(reply, at, at + length));
                     break;
                 case REMOVE_ENTRY:
                     entries.remove(text(reply, at, length));
@@ -415,11 +418,5 @@ public final class Batched extends EmbeddedPythonKeyedProcessOperator {
 
     private static String text(byte[] reply, int at, int length) {
         return new String(reply, at, length, StandardCharsets.UTF_8);
-    }
-
-    private static byte[] copy(byte[] reply, int at, int length) {
-        byte[] copy = new byte[length];
-        System.arraycopy(reply, at, copy, 0, length);
-        return copy;
     }
 }

@@ -17,7 +17,11 @@ import org.apache.flink.types.Row;
 public final class Envelope implements Serializable {
     private static final long serialVersionUID = 1L;
 
+    /** The key of control messages. */
+    public static final String CONTROL = "\0control";
+
     private final byte[] input;
+    private final String control;
     private final long minTs;
     private final long maxFutureMs;
     private final int recordLimit;
@@ -30,8 +34,17 @@ public final class Envelope implements Serializable {
      * @param maxFutureMs how far behind now the latest time allowed lies
      * @param recordLimit most bytes that a record may have
      * @param rawKeep how many bytes of a larger one are kept
+     * @param control which records are control messages: "none", "some" (an object without id that
+     *     has `op` or `payload`) or "all"
      */
-    public Envelope(String input, long minTs, long maxFutureMs, int recordLimit, int rawKeep) {
+    public Envelope(
+            String input,
+            long minTs,
+            long maxFutureMs,
+            int recordLimit,
+            int rawKeep,
+            String control) {
+        this.control = control;
         this.input = input.getBytes(StandardCharsets.UTF_8);
         this.minTs = minTs;
         this.maxFutureMs = maxFutureMs;
@@ -59,28 +72,39 @@ public final class Envelope implements Serializable {
      * @param number its line or offset
      * @param raw holds its bytes from `from` to `to`, more than the limit if it is too large; null
      *     if it has no value
+     * @param produced Kafka's timestamp of the record; 0 where there is none
      */
-    public Row row(byte[] place, long number, byte[] raw, int from, int to) {
+    public Row row(byte[] place, long number, byte[] raw, int from, int to, long produced) {
+        long now = System.currentTimeMillis();
+        boolean all = control.equals("all");
+        String key = all ? CONTROL : null;
         if (raw == null) {
-            return row(null, Pickled.NO_TS, 0, place, number, null, 0, 0);
+            return row(key, Pickled.NO_TS, 0, place, number, null, 0, 0, now, produced);
         }
         if (to - from > recordLimit) {
             int kept = from + Math.min(rawKeep, recordLimit);
-            return row(null, Pickled.TOO_LARGE, 0, place, number, raw, from, kept);
+            return row(
+                    key, Pickled.TOO_LARGE, 0, place, number, raw, from, kept, now, produced);
+        }
+        if (all) {
+            return row(key, Pickled.NO_TS, 0, place, number, raw, from, to, now, produced);
         }
         if (top == null) {
             top = new TopLevel();
         }
         top.read(raw, from, to);
-        return row(top.id, verdict(), top.ts, place, number, raw, from, to);
+        if (top.id == null && top.control && control.equals("some")) {
+            return row(CONTROL, Pickled.NO_TS, 0, place, number, raw, from, to, now, produced);
+        }
+        return row(top.id, verdict(now), top.ts, place, number, raw, from, to, now, produced);
     }
 
-    private int verdict() {
+    private int verdict(long now) {
         if (!top.hasTs) {
             return Pickled.NO_TS;
         }
         // Subtracted from a time that is not before min_ts: no overflow, as adding to now could be.
-        boolean inRange = top.ts >= minTs && top.ts - maxFutureMs <= System.currentTimeMillis();
+        boolean inRange = top.ts >= minTs && top.ts - maxFutureMs <= now;
         return inRange ? Pickled.FINE : Pickled.BAD_TS;
     }
 
@@ -92,10 +116,13 @@ public final class Envelope implements Serializable {
             long number,
             byte[] raw,
             int from,
-            int to) {
+            int to,
+            long ingested,
+            long produced) {
         // Without it Python would have to ask Flink for the key of each record.
         byte[] routed = id == null ? null : id.getBytes(StandardCharsets.UTF_8);
-        byte[] pickle = Pickled.write(verdict, ts, input, place, number, raw, from, to, routed);
+        byte[] pickle = Pickled.write(
+                verdict, ts, input, place, number, raw, from, to, routed, ingested, produced);
         Row row = new Row(2);
         row.setField(0, id != null ? id : scattered(place, number, raw, from, to));
         row.setField(1, pickle);

@@ -101,7 +101,7 @@ public final class Lines implements BulkFormat {
                     && nextLine()) {
                 line++;
                 if (to > from) {
-                    batch.add(envelope.row(place, line, buffer, from, to), offset, line);
+                    batch.add(envelope.row(place, line, buffer, from, to, 0), offset, line);
                 }
             }
             return batch.size > 0 ? batch : null;

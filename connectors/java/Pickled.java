@@ -4,7 +4,7 @@ import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
 
 /**
- * The pickle of (verdict, ts, input, position, raw, id), written and read by hand.
+ * The pickle of (verdict, ts, input, position, raw, id, stamps), written and read by hand.
  *
  * <p>Python's unpickler is the only decoder that stands between a record's bytes and the join, so
  * the bytes arrive as they were. Verdict and time have fixed widths: what Java reads again, it
@@ -23,6 +23,8 @@ final class Pickled {
     private static final int INPUT_AT = 15;
     // BINUNICODE and BINBYTES: an opcode, then the length in 4 bytes
     private static final int LENGTH_SIZE = 5;
+    // SHORT_BINBYTES: an opcode, the number of bytes, two longs
+    private static final int STAMPS_SIZE = 18;
 
     private Pickled() {}
 
@@ -34,6 +36,8 @@ final class Pickled {
      * @param number the line or the offset, not negative
      * @param raw holds the record's bytes from `from` to `to`; null for a record without a value
      * @param id UTF-8 of the record's id; null for a record without one
+     * @param ingested this machine's clock when the source had the record, ms since the epoch
+     * @param produced Kafka's timestamp of the record; 0 where there is none
      */
     static byte[] write(
             int verdict,
@@ -44,11 +48,13 @@ final class Pickled {
             byte[] raw,
             int from,
             int to,
-            byte[] id) {
+            byte[] id,
+            long ingested,
+            long produced) {
         int digits = digits(number);
         int size = INPUT_AT + LENGTH_SIZE + input.length + LENGTH_SIZE + place.length + digits
                 + (raw == null ? 1 : LENGTH_SIZE + to - from)
-                + (id == null ? 1 : LENGTH_SIZE + id.length) + 2;
+                + (id == null ? 1 : LENGTH_SIZE + id.length) + STAMPS_SIZE + 2;
         byte[] out = new byte[size];
         out[0] = (byte) 0x80;
         out[1] = 3;
@@ -57,9 +63,7 @@ final class Pickled {
         out[VERDICT_AT] = (byte) verdict;
         out[5] = (byte) 0x8a;
         out[6] = 8;
-        for (int i = 0; i < 8; i++) {
-            out[TS_AT + i] = (byte) (ts >> (8 * i));
-        }
+        number(out, TS_AT, ts);
         int at = head(out, INPUT_AT, 'X', input.length);
         System.arraycopy(input, 0, out, at, input.length);
         at = head(out, at + input.length, 'X', place.length + digits);
@@ -84,6 +88,10 @@ final class Pickled {
             System.arraycopy(id, 0, out, at, id.length);
             at += id.length;
         }
+        out[at++] = 'C';
+        out[at++] = 16;
+        at = number(out, at, ingested);
+        at = number(out, at, produced);
         out[at++] = 't';
         out[at] = '.';
         return out;
@@ -141,6 +149,14 @@ final class Pickled {
         out[at + 3] = (byte) (length >> 16);
         out[at + 4] = (byte) (length >> 24);
         return at + LENGTH_SIZE;
+    }
+
+    /** A long, little-endian; where what follows begins. */
+    private static int number(byte[] out, int at, long number) {
+        for (int i = 0; i < 8; i++) {
+            out[at + i] = (byte) (number >> (8 * i));
+        }
+        return at + 8;
     }
 
     private static int digits(long number) {

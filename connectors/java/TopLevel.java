@@ -16,12 +16,15 @@ final class TopLevel {
     private static final int OTHER = 0;
     private static final int ID = 1;
     private static final int TS = 2;
+    private static final int CONTROL = 3;
 
     /** The decoded id; null where there is none that could be a key. */
     String id;
     /** The time; 0 where `hasTs` says that it is no integer that fits a long. */
     long ts;
     boolean hasTs;
+    /** Whether there is a name that control messages have, and events have not. */
+    boolean control;
 
     private byte[] json;
     private int at;
@@ -40,10 +43,12 @@ final class TopLevel {
         id = null;
         ts = 0;
         hasTs = false;
+        control = false;
         if (!object()) {
             id = null;
             ts = 0;
             hasTs = false;
+            control = false;
         }
     }
 
@@ -76,11 +81,18 @@ final class TopLevel {
             return "id".equals(name) ? ID : "ts".equals(name) ? TS : OTHER;
         }
         if (to - from != 2) {
-            return OTHER;
+            return to - from == 7 && is("payload") ? CONTROL : OTHER;
         }
-        int first = json[from];
-        int second = json[from + 1];
-        return first == 'i' && second == 'd' ? ID : first == 't' && second == 's' ? TS : OTHER;
+        return is("id") ? ID : is("ts") ? TS : is("op") ? CONTROL : OTHER;
+    }
+
+    private boolean is(String name) {
+        for (int i = 0; i < name.length(); i++) {
+            if (json[from + i] != name.charAt(i)) {
+                return false;
+            }
+        }
+        return true;
     }
 
     private boolean value(int name) {
@@ -93,6 +105,7 @@ final class TopLevel {
             hasTs = false;
             ts = 0;
         }
+        control |= name == CONTROL;
         if (first == '"') {
             at++;
             if (!string()) {

@@ -13,8 +13,7 @@ from jobs.starting import Start
 from jobs.submitting import JobStatus
 from jobs.waiting import wait_until
 from tests.jobs import flows
-
-PATIENCE_S = 120.0
+from tests.patience import PATIENCE_S
 
 
 class Streaming:
@@ -44,10 +43,14 @@ class Streaming:
             models=self._models,
             **self._given,
         )
-        self.path.write_text(made.to_public_toml())
+        self.path.write_text(self.text(made))
         self.config = load_config(self.path)
         assert self.config == made
         return self.config
+
+    def text(self, made: Config) -> str:
+        """The file of a configuration."""
+        return made.to_public_toml()
 
     def feed(self, events: Iterable[Any]) -> None:
         """One more file, which appears whole."""
@@ -109,8 +112,16 @@ class Streaming:
         savepoint = self.stop()
         return flows.written(self.config), savepoint
 
+    def wait_until_final(self) -> None:
+        """Until nothing is being written, in a job that never failed: what a failure left stays."""
+
+        def final() -> bool:
+            return not any((self._folder / "out").glob("*/.*inprogress*"))
+
+        wait_until(final, "all that was written to be final", timeout_s=PATIENCE_S)
+
     def stop(self) -> str:
-        """Stop the running job with a savepoint; whatever it wrote is final then."""
+        """Stop the running job with a savepoint, which has what it wrote and is not final yet."""
         job_id = self.job_id
         savepoint = self.rest.stop_with_savepoint(job_id)
         self.rest.wait_for(job_id, {"FINISHED"})

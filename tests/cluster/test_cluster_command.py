@@ -14,6 +14,7 @@ from jobs.errors import Failure
 from jobs.rest import Rest
 from jobs.waiting import wait_until
 from tests.cluster.submitting import submit
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.cluster
 
@@ -92,7 +93,7 @@ def test_start_status_and_stop_from_the_command_line(folder, capsys):
     ]
 
     os.kill(started["task_managers"]["2"], signal.SIGKILL)
-    wait_until(lambda: riverrun("status")[0] == 1, "the loss in the status", timeout_s=10)
+    wait_until(lambda: riverrun("status")[0] == 1, "the loss in the status", timeout_s=PATIENCE_S)
     assert (
         f"taskmanager-2 has ended; its log is {folder}/log/taskmanager-2.log"
         in (riverrun("status")[1])
@@ -119,7 +120,7 @@ def test_a_job_survives_its_task_manager_and_the_cluster_its_job_manager(folder)
     with Cluster.start(folder, task_managers=1) as cluster:
         job_id = submit(cluster, "count digits", "200")
         rest = cluster.rest
-        wait_until(lambda: completed(rest, job_id) > 0, "a checkpoint", timeout_s=60)
+        wait_until(lambda: completed(rest, job_id) > 0, "a checkpoint", timeout_s=PATIENCE_S)
 
         killed = cluster.task_manager_pids[1]
         cluster.kill_task_manager(1)
@@ -133,12 +134,12 @@ def test_a_job_survives_its_task_manager_and_the_cluster_its_job_manager(folder)
         assert cluster.task_manager_pids[1] != killed
         with pytest.raises(ClusterError, match="task manager 1 runs already: pid "):
             cluster.start_task_manager(1)
-        wait_until(lambda: rest.restarts(job_id) > 0, "the restart", timeout_s=60)
+        wait_until(lambda: rest.restarts(job_id) > 0, "the restart", timeout_s=PATIENCE_S)
         wait_until(
             lambda: rest.checkpoints(job_id)["counts"]["restored"] > 0, "the restore", timeout_s=60
         )
         before = completed(rest, job_id)
-        wait_until(lambda: completed(rest, job_id) > before, "a checkpoint", timeout_s=60)
+        wait_until(lambda: completed(rest, job_id) > before, "a checkpoint", timeout_s=PATIENCE_S)
 
         # A second one joins the same cluster.
         assert cluster.start_task_manager() == 2
@@ -160,7 +161,9 @@ def test_python_workers_beside_a_task_manager_end_with_the_cluster(folder):
     settings = {"python.execution-mode": "process"}
     with Cluster.start(folder, task_managers=1, settings=settings) as cluster:
         job_id = submit(cluster, "count digits", "200")
-        wait_until(lambda: completed(cluster.rest, job_id) > 0, "a checkpoint", timeout_s=120)
+        wait_until(
+            lambda: completed(cluster.rest, job_id) > 0, "a checkpoint", timeout_s=PATIENCE_S
+        )
         assert len(processes.marked(mark(folder))) > 2
         cluster.kill_task_manager(1)
     assert processes.marked(mark(folder)) == []

@@ -12,6 +12,7 @@ from jobs.cluster import Cluster
 from jobs.config import load_config
 from tests.jobs import flows
 from tests.jobs.flows import T0, classifier, job, write, written
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.cluster
 
@@ -51,7 +52,7 @@ def test_20000_models_run_in_a_task_manager_of_1_gb(tmp_path):
     config = load_config(path)
     with Cluster.start(tmp_path / "cluster", state_backend="rocksdb", memory="1g") as cluster:
         job_id = submitting.submit(config, path, cluster.rest)
-        cluster.rest.wait_for(job_id, {"FINISHED"}, timeout_s=240)
+        cluster.rest.wait_for(job_id, {"FINISHED"}, timeout_s=PATIENCE_S)
         peak = peak_bytes(cluster.task_manager_pids[1])
         print(f"highest resident size of the task manager: {peak >> 20} MiB")
         assert cluster.rest.restarts(job_id) == 0

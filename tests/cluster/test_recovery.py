@@ -6,10 +6,12 @@ import time
 
 import pytest
 
+from jobs.audit import Verdict, audit
 from jobs.cluster import Cluster
 from jobs.waiting import wait_until
-from tests.cluster.streaming import PATIENCE_S, Streaming, assert_once, assert_same
+from tests.cluster.streaming import Streaming, assert_once, assert_same
 from tests.jobs.flows import T0, classifier, phishing
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.cluster
 
@@ -62,6 +64,8 @@ def test_a_job_whose_task_manager_is_killed_six_times_writes_what_it_would_have(
     assert_once(got)
     assert len(got["predictions"]) == len(MODELS) * 900
     assert len(got["dead_letters"]) == 10
+    found = audit(job.config)
+    assert (found.verdicts, found.forks) == ({Verdict.EQUAL: len(MODELS) * 900}, 0)
 
 
 def kill(cluster: Cluster, job: Streaming) -> None:

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from jobs import online_learning
+from jobs.errors import Failure
 from jobs.waiting import wait_until
-from tests.cluster.streaming import PATIENCE_S, Streaming, assert_same
+from tests.cluster.streaming import Streaming, assert_same
 from tests.cluster.submitting import submit
 from tests.jobs.flows import T0, classifier, phishing
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.cluster
 
@@ -76,12 +78,26 @@ def test_status_tells_of_restarts_and_their_cause(cluster, tmp_path, riverrun):
     lines = told.out.splitlines()
     assert lines[0] == f"job RUNNING, job {job_id}"
     assert lines[1].startswith("last checkpoint: file:/")
-    # Flink sees the loss where a message was lost, where heartbeats end, or both.
+    # Flink sees the loss where a message was lost, where heartbeats end, or both; then it may have tried
+    # to go on before there was a task manager again.
     restarts = job.rest.restarts(job_id)
-    cause = "taskmanager-1|was lost"
+    lost, nowhere = "taskmanager-1|was lost", "the minimum required resources"
     assert re.match(
-        rf"{restarts} restarts, the last because of: .*({cause})", lines[2], re.IGNORECASE
+        rf"{restarts} restarts, the last because of: .*({lost}|{nowhere})", lines[2], re.IGNORECASE
     )
+    history = [failure["stacktrace"] for failure in job.rest.exceptions(job_id)]
+    assert any(re.search(lost, trace, re.IGNORECASE) for trace in history), history
+
+
+def test_why_flink_run_failed_is_told_without_the_clients_stack(cluster, tmp_path):
+    job = Streaming(cluster, tmp_path, [classifier()])
+    job.path.write_text("[job]\nname = 1\n")
+    with pytest.raises(Failure) as refused:
+        job.submit()
+    said = str(refused.value)
+    assert said.startswith("flink run failed:\n")
+    assert "[job] name" in said
+    assert "\tat " not in said
 
 
 def test_flink_run_alone_starts_the_job(cluster, tmp_path, riverrun):

@@ -1,7 +1,10 @@
 """A file source with everything at its plainest, and its records as Python sees them."""
 
 import pickle
+import struct
+import time
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -34,10 +37,17 @@ class Record(NamedTuple):
     raw: bytes | None
 
     @classmethod
-    def of(cls, key: str, value: bytes) -> Self:
-        """The record of a row; the id in its value is its key, unless it has none."""
-        *fields, id = pickle.loads(value)
-        assert id == (None if key.startswith("\0") else key)
+    def of(cls, key: str, value: bytes, produced: int = 0) -> Self:
+        """The record of a row; the id in its value is its key, unless it has none.
+
+        It was ingested just now, and produced when the test says.
+        """
+        *fields, id, stamps = pickle.loads(value)
+        ingested, stamp = struct.unpack("<qq", stamps)
+        # An id may begin with NUL, too, where the JSON has it escaped, or is none.
+        assert id == key or (id is None and key.startswith("\0"))
+        assert 0 <= time.time() * 1000 - ingested < 600_000
+        assert stamp == produced
         return cls(key, *fields)
 
 
@@ -54,6 +64,12 @@ def collected(stream: DataStream) -> Iterator[Record]:
     with stream.execute_and_collect() as rows:
         for key, value in rows:
             yield Record.of(key, bytes(value))
+
+
+def write_ids(path: Path, counts: Counter[str]) -> None:
+    """A line for each id, as often as it counts, a millisecond apart."""
+    lines = [f'{{"id":"{id}","ts":{i}}}' for i, id in enumerate(counts.elements())]
+    path.write_text("\n".join(lines).replace("\0", "\\u0000"))
 
 
 def scattered(raw: bytes) -> str:

@@ -15,7 +15,7 @@ from connectors import keying
 from operators import batching
 from operators.batching import Reply
 from state.names import PICKLED, TEXT
-from tests.connectors.sources import source
+from tests.connectors.sources import source, write_ids
 
 pytestmark = pytest.mark.cluster
 
@@ -109,7 +109,9 @@ def _counted(env: Any, path: Path, function: KeyedProcessFunction, **settings: A
     rows = keying.key_rows(
         source(env, path, parallelism=1, punctuated=False), TEXT, PICKLED, **settings
     )
-    return keying.process_batches(rows, function, ROW, sides=[READ, UNREAD], value_state="count")
+    return keying.process_batches(
+        rows, function, ROW, sides=[READ, UNREAD], show_every_ms=200, value_state="count"
+    )
 
 
 @pytest.mark.parametrize("in_place", [False, True])
@@ -117,8 +119,7 @@ def test_state_timers_and_maps_are_by_key_whatever_the_batches(
     flink_env: Callable[..., Any], tmp_path: Path, in_place: bool
 ) -> None:
     expected = Counter({id: 300 * count for count, id in enumerate(IDS, 1)})
-    lines = [f'{{"id":"{id}","ts":{i}}}' for i, id in enumerate(expected.elements())]
-    (tmp_path / "in").write_text("\n".join(lines).replace("\0", "\\u0000"))
+    write_ids(tmp_path / "in", expected)
     checkpoints = tmp_path / "checkpoints"
     # With checkpoints a bounded job ends with one that has every key in it.
     settings = {
@@ -129,7 +130,9 @@ def test_state_timers_and_maps_are_by_key_whatever_the_batches(
     env = flink_env(parallelism=1 if in_place else 2, settings=settings)
     counted = _counted(env, tmp_path / "in", Count(), in_place=in_place)
     keyed = keying.key_rows(counted, TEXT, PICKLED, in_place=in_place)
-    collected = keying.process_batches(keyed, Collect(), TEXT, sides=[], map_state="known")
+    collected = keying.process_batches(
+        keyed, Collect(), TEXT, sides=[], show_every_ms=200, map_state="known"
+    )
     told = keying.side_output(counted, READ)
     both = collected.union(told)
     with both.execute_and_collect() as found:

@@ -13,6 +13,7 @@ from pyflink.java_gateway import get_gateway
 from connectors import files, keying
 from jobs.waiting import wait_until
 from tests.connectors.sources import FINE, OUT_OF_ORDER, Record, collected, source
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.cluster
 
@@ -221,7 +222,7 @@ def test_a_savepoint_keeps_the_watermark_and_the_files_that_were_read(
             found = list(files.read_parts(out))
             return found if len(found) >= count else None
 
-        return wait_until(enough, f"{count} lines in {out}", timeout_s=60, every_s=0.05)
+        return wait_until(enough, f"{count} lines in {out}", timeout_s=PATIENCE_S, every_s=0.05)
 
     job = start(tmp_path / "first")
     assert lines(tmp_path / "first", 1) == [f"a-0 {FINE} {-(2**63)}"]
@@ -236,3 +237,12 @@ def test_a_savepoint_keeps_the_watermark_and_the_files_that_were_read(
     job = start(tmp_path / "second", **{"execution.state-recovery.path": savepoint})
     assert lines(tmp_path / "second", 2) == [f"b-0 {OUT_OF_ORDER} 949", f"b-1 {FINE} 949"]
     job.cancel().result()
+
+
+def test_it_has_no_bound_of_its_own_on_parallelism(flink_env: Make, tmp_path: Path) -> None:
+    """Its state in a savepoint of one chain could otherwise not be restored where it stands alone."""
+    write(tmp_path / "in", [1])
+    env = flink_env(parallelism=2)
+    clocked = keying.clock(source(env, tmp_path / "in"), TRAIL)
+    transformation = clocked._j_data_stream.getTransformation()
+    assert (transformation.getParallelism(), transformation.getMaxParallelism()) == (1, -1)

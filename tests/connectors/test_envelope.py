@@ -16,6 +16,8 @@ from tests.connectors.sources import BAD_TS, FINE, NO_TS, TOO_LARGE, Record, sca
 pytestmark = pytest.mark.cluster
 
 HOUR_MS = 3_600_000
+# Kafka's timestamp of the record: a long whose bytes are not all alike.
+PRODUCED = 0x0123_4567_89AB_CDEF
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +29,9 @@ def envelope(flink: None) -> Callable[..., Record]:
     def wrap(
         raw: bytes | None, *, min_ts: int = 0, limit: int = 10_000, keep: int = 100, number: int = 7
     ) -> Record:
-        java = java_code.new("Envelope", "features", min_ts, HOUR_MS, limit, keep)
-        row = java.row(b"topic-0-", number, raw, 0, len(raw or b""))
-        return Record.of(row.getField(0), row.getField(1))
+        java = java_code.new("Envelope", "features", min_ts, HOUR_MS, limit, keep, "none")
+        row = java.row(b"topic-0-", number, raw, 0, len(raw or b""), PRODUCED)
+        return Record.of(row.getField(0), row.getField(1), PRODUCED)
 
     return wrap
 

@@ -85,6 +85,20 @@ def test_a_watched_folder_gives_files_that_come_later(flink_env: Make, tmp_path:
     records.close()
 
 
+def test_a_watched_folder_moves_time_by_one_file_alone(flink_env: Make, tmp_path: Path) -> None:
+    """At any parallelism: who has no file to read holds nothing up."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a").write_bytes(event("one", 1000))
+    stream = source(flink_env(parallelism=2), tmp_path / "in", watch=True, watch_interval_ms=20)
+    with watermarks(stream).execute_and_collect() as found:
+        assert next(found).startswith("one at ")
+        (tmp_path / "written").write_bytes(event("two", 2000))
+        (tmp_path / "written").rename(tmp_path / "in" / "b")
+        seen: list[str] = []
+        while "one timer 1000" not in seen:
+            seen.append(next(found))
+
+
 def test_a_path_that_does_not_exist_is_an_error_at_once(flink_env: Make, tmp_path: Path) -> None:
     path = tmp_path / "none.jsonl"
     with pytest.raises(FileNotFoundError, match=f"labels: there is no file or folder {path}"):

@@ -145,3 +145,23 @@ def test_a_job_on_a_cluster_brings_the_classes_along(flink: None, tmp_path: Path
         line for part in (tmp_path / "out").glob("part-*") for line in part.read_text().split("\n")
     ]
     assert lines == [f"a {FINE}", f"b {OUT_OF_ORDER}", f"{scattered(b'broken')} {NO_TS}", ""]
+
+
+def test_another_thread_of_java_knows_the_classes_too(flink_env: Callable[..., Any]) -> None:
+    flink_env()
+    client = get_gateway()._gateway_client
+    # As where two threads here have called Java at once: whoever calls next is answered by a new one.
+    client._give_back_connection(client._create_connection())
+    assert java_code.named("KeyGroups").keys(2, "key")
+    client._give_back_connection(client._create_connection())
+    assert java_code.new("Keyed", "key").map("text").getField(1) == "text"
+
+
+@pytest.mark.kafka
+def test_another_thread_of_java_knows_kafkas_classes_too(flink: None) -> None:
+    gateway = get_gateway()
+    java_code.load(*java_code.kafka_jars(gateway))
+    client = gateway._gateway_client
+    client._give_back_connection(client._create_connection())
+    kafka = java_code.jvm().org.apache.flink.connector.kafka
+    assert kafka.source.KafkaSource.builder().getClass().getSimpleName() == "KafkaSourceBuilder"

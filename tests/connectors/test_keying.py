@@ -11,7 +11,7 @@ from pyflink.datastream import KeyedProcessFunction
 from pyflink.datastream.state import ValueStateDescriptor
 
 from connectors import keying
-from tests.connectors.sources import source
+from tests.connectors.sources import source, write_ids
 
 pytestmark = pytest.mark.cluster
 
@@ -26,7 +26,7 @@ class Count(KeyedProcessFunction):
         self._count = runtime_context.get_state(ValueStateDescriptor("count", PICKLED))
 
     def process_element(self, value: Any, ctx: Any) -> Iterator[Row]:
-        verdict, _, name, position, _, id = value
+        verdict, _, name, position, _, id, _ = value
         assert (verdict, name, position.rpartition(":")[0][-3:]) == (0, "features", "/in")
         assert id == ctx.get_current_key()
         self._count.update((self._count.value() or 0) + 1)
@@ -51,8 +51,7 @@ def test_state_and_timers_are_by_the_key_of_the_row(
     flink_env: Callable[..., Any], tmp_path: Path, mode: str, in_place: bool
 ) -> None:
     expected = Counter({id: count for count, id in enumerate(IDS, 1)})
-    lines = [f'{{"id":"{id}","ts":{i}}}' for i, id in enumerate(expected.elements())]
-    (tmp_path / "in").write_text("\n".join(lines).replace("\0", "\\u0000"))
+    write_ids(tmp_path / "in", expected)
     checkpoints = tmp_path / "checkpoints"
     # With checkpoints a bounded job ends with one that has every key in it.
     settings = {

@@ -59,7 +59,7 @@ def read(flink: None, tmp_path_factory: pytest.TempPathFactory) -> Reader:
         limit: int = LIMIT,
         keep: int = KEPT,
     ) -> Iterator[Read]:
-        format = java_code.new("Lines", java_code.new("Envelope", "in", 0, 0, limit, keep))
+        format = java_code.new("Lines", java_code.new("Envelope", "in", 0, 0, limit, keep, "none"))
         configuration = jvm.org.apache.flink.configuration.Configuration()
         split = split_of(content)
         with path.open("ab") as file:
@@ -75,7 +75,7 @@ def read(flink: None, tmp_path_factory: pytest.TempPathFactory) -> Reader:
             while (batch := reader.readBatch()) is not None:
                 while (record := batch.next()) is not None:
                     pickled = record.getRecord().getField(1)
-                    verdict, _, _, position, raw, _ = pickle.loads(pickled)
+                    verdict, _, _, position, raw, *_ = pickle.loads(pickled)
                     file, _, number = position.rpartition(":")
                     assert file == str(path)
                     line = Line(int(number), verdict == TOO_LARGE, raw)

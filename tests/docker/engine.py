@@ -9,6 +9,7 @@ from pathlib import Path
 
 import docker
 from jobs.waiting import TimedOut, wait_until
+from tests.patience import PATIENCE_S
 
 
 class NoEngine(Exception):
@@ -66,6 +67,6 @@ def _ready(daemon: "subprocess.Popen[bytes]", socket: str, log: Path) -> docker.
         return found
 
     try:
-        return wait_until(client, "an answer of dockerd", timeout_s=30)
+        return wait_until(client, "an answer of dockerd", timeout_s=PATIENCE_S)
     except TimedOut as error:
         raise NoEngine(str(error)) from None

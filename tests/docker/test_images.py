@@ -16,11 +16,11 @@ from connectors import jars
 from jobs.waiting import wait_until
 from tests.docker import base
 from tests.docker.engine import NoEngine, engine
+from tests.patience import PATIENCE_S
 
 pytestmark = [pytest.mark.cluster, pytest.mark.kafka, pytest.mark.timeout(1500)]
 
 ROOT = Path(__file__).parent.parent.parent
-PATIENCE_S = 180.0
 
 # A container that was killed is given up sooner than after Flink's 50 s.
 FLINK = ["web.submit.enable: false", "heartbeat.interval: 2 s", "heartbeat.timeout: 15 s"]
@@ -55,8 +55,9 @@ group.initial.rebalance.delay.ms=0
 # The release after: it says so with each prediction.
 UPGRADE = """FROM riverrun:v1
 USER root
-RUN sed -i 's/live.settings.role == "champion",/False,/' \
-    /opt/venv/lib/python3.11/site-packages/operators/learning.py
+RUN cd /opt/venv/lib/python3.11/site-packages/operators \
+    && grep -q 'live.settings.name == serving,' learning.py \
+    && sed -i 's/live.settings.name == serving,/False,/' learning.py
 USER riverrun
 """
 READ = """

@@ -25,15 +25,37 @@ RECORDS = {
         "probabilities score"
     ),
     messages.LearnLogRecord: (
-        "kind model lane n id features label weight source event_time op seq parent version head"
+        "kind model lane n id features label weight source event_time op seq parent version head "
+        "erased"
     ),
     messages.DeadLetter: "stage source position id model reason detail raw at",
     messages.ControlPayload: (
         "job issuer seq op model task role spec artifact from_version version weights "
-        "effective_at expires_at"
+        "feed_from effective_at expires_at"
     ),
     messages.SignedControl: "payload key_id signature",
     messages.ControlAck: "issuer seq op model accepted reason version at",
+    messages.Metrics: (
+        "monitor model role scope version id clock n metrics begin end closed predicted labelled "
+        "assumed late corrected leaked unlabelled rate delay_ms versus"
+    ),
+    messages.Delays: "mean p50 p90 p99 max",
+    messages.Versus: "model n wins losses difference low high verdict",
+    messages.DataQuality: ("monitor clock n of_reference missing new out_of_range other_type"),
+    messages.Alert: (
+        "alert kind model lane detail id event_time at monitor role on feature detector before "
+        "after fresh usual_version"
+    ),
+    messages.FreshData: "id event_time until count",
+    messages.QueuedRecord: (
+        "kind id time features label weight label_time source late last input position "
+        "replaces replaces_assumed"
+    ),
+    messages.PublishedVersion: "id manifest key_id signature",
+    messages.PublishedManifest: (
+        "job model version head n created learned_to view label_type names environment pieces parts"
+    ),
+    messages.PublishedPart: "id version created data",
 }
 
 
@@ -72,8 +94,8 @@ def test_every_meaning_is_used() -> None:
 def test_the_page_has_every_stage_and_reason() -> None:
     page = formats.page()
     assert re.findall(r"^\| `(\w+)` \| [^|]+ \|$", page, re.MULTILINE) == list(Reason)
-    assert "Stages: `decode`, `join`, `predict`, `learn`, `control`." in page
-    assert len(Stage) == 5
+    assert "Stages: `decode`, `join`, `predict`, `learn`, `control`, `alert`." in page
+    assert len(Stage) == 6
 
 
 def schema_of(record: type[msgspec.Struct]) -> dict[str, Any]:
@@ -116,7 +138,7 @@ def test_the_learn_log_is_written_in_the_format() -> None:
         )
     )  # fmt: skip
     text = log_record(entry, "m/shop%207@0-000000000000", "m/shop%207@1-111111111111", b"\x11" * 32)
-    assert " ".join(json.loads(text)) == RECORDS[messages.LearnLogRecord]
+    assert [*json.loads(text), "erased"] == RECORDS[messages.LearnLogRecord].split()
     record = msgspec.json.decode(text, type=messages.LearnLogRecord)
     assert record.features == {"b": 1, "a": ',"parent":'}
     assert (record.n, record.weight, record.op, record.seq) == (1, 2.5, None, None)

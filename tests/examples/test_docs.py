@@ -1,20 +1,32 @@
 """What README.md and docs/quickstart.md show works, and their links lead somewhere."""
 
+import json
 import re
 import runpy
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from events.messages import Alert
 from jobs.backtest import backtest
-from jobs.config import load_config
+from jobs.config import load_config, read_config
+from jobs.processes import free_port
 from jobs.summary import summarize
+from jobs.waiting import wait_until
+from operators.posting import Receiver
+from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
+ALERTS = (ROOT / "docs" / "alerts.md").read_text()
 QUICKSTART = (ROOT / "docs" / "quickstart.md").read_text()
 PAGES = [
     ROOT / "README.md",
     ROOT / "docs" / "quickstart.md",
+    ROOT / "docs" / "alerts.md",
     *sorted((ROOT / "examples").rglob("README.md")),
 ]
 
@@ -36,9 +48,21 @@ def test_every_relative_link_leads_to_a_file(page: Path) -> None:
 
 
 def test_the_readme_shows_a_valid_configuration(tmp_path: Path) -> None:
-    [toml] = blocks((ROOT / "README.md").read_text(), "toml")
-    (tmp_path / "job.toml").write_text(toml)
+    job, rules = blocks((ROOT / "README.md").read_text(), "toml")
+    (tmp_path / "job.toml").write_text(job)
     assert [model.name for model in load_config(tmp_path / "job.toml").models] == ["phishing"]
+    needed = """
+        [control]
+        connector = "file"
+        path = "control"
+        watch = true
+        [metrics]
+        connector = "file"
+        path = "out/metrics"
+    """
+    (tmp_path / "job.toml").write_text(job + needed + rules)
+    config = load_config(tmp_path / "job.toml")
+    assert [trigger.name for trigger in config.triggers] == ["retrain", "win"]
 
 
 def test_the_quickstart_goes_from_a_table_to_evaluations(
@@ -83,3 +107,40 @@ def test_the_quickstarts_way_to_begin_with_what_is_known(
     # One example before, and the same one again.
     assert (model.predictions, model.learned) == (2, 1)
     assert (model.version or "").startswith("fraud@2-")
+
+
+def test_the_receiver_of_the_page_about_alerts_keeps_each_once(tmp_path: Path) -> None:
+    [code] = blocks(ALERTS, "python")
+    port = free_port()
+    (tmp_path / "receiver.py").write_text(code.replace("8080", str(port)))
+    alert = json.loads(blocks(ALERTS, "json")[0])
+    receiver = Receiver(f"http://127.0.0.1:{port}/", {}, "fraud", 10.0)
+
+    def post() -> bool:
+        return receiver.post(alert["alert"], json.dumps(alert)).status == 204
+
+    for _ in range(2):  # the second knows what the first has kept
+        with subprocess.Popen(
+            [sys.executable, "receiver.py"], cwd=tmp_path, stderr=subprocess.DEVNULL
+        ) as running:
+            try:
+                wait_until(post, "the receiver to answer", timeout_s=PATIENCE_S)
+                assert post()
+            finally:
+                running.kill()
+    [line] = (tmp_path / "alerts.jsonl").read_text().splitlines()
+    assert json.loads(line)["alert"] == alert
+
+
+def test_the_alerts_and_sinks_of_the_page_are_what_it_says(tmp_path: Path) -> None:
+    [example] = blocks(ALERTS, "json")
+    assert set(json.loads(example)) <= set(Alert.__struct_fields__)
+    msgspec.json.decode(example, type=Alert)
+    [sinks] = blocks(ALERTS, "toml")
+    smallest = re.search(
+        r"```toml\n(.*?)```", (ROOT / "docs" / "configuration.md").read_text(), re.DOTALL
+    )
+    assert smallest
+    document = tomllib.loads(smallest[1] + sinks)
+    config = read_config(document, tmp_path, {"HOOK_TOKEN": "x"})
+    assert [sink.connector for sink in config.alerts] == ["file", "webhook"]

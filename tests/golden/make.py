@@ -30,6 +30,7 @@ from jobs.toml_text import dump_toml
 from jobs.waiting import wait_until
 from state.snapshots import environment
 from tests.jobs import flows
+from tests.patience import PATIENCE_S
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -99,7 +100,7 @@ def stopped(config: Config, path: Path, folder: Path) -> Path:
     """Run the job over what lies in its input, stop it, and return the savepoint's folder."""
     with Cluster.start(folder / "cluster") as cluster:
         job = submitting.submit(config, path, cluster.rest)
-        wait_until(lambda: final(config), "final output", timeout_s=120, every_s=0.5)
+        wait_until(lambda: final(config), "final output", timeout_s=PATIENCE_S, every_s=0.5)
         savepoint = cluster.rest.stop_with_savepoint(job, f"file://{folder}/savepoints")
     return Path(savepoint.removeprefix("file:"))
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -85,13 +86,13 @@ def expected(config: Config, *, ended: bool = True) -> dict[str, list[dict]]:
 
 def plain(config: Config, given: Iterable[Record], *, ended: bool) -> dict[str, list[dict]]:
     """What the plain flow makes of these records."""
-    rows: dict[str, list[dict]] = {output: [] for output in OUTPUTS}
+    rows: dict[str, list[dict]] = defaultdict(list)
     running = flow(config, lambda output, text: rows[output].append(timeless(json.loads(text))))
     for record in given:
         running.record(record)
     if ended:
         running.end()
-    return rows
+    return {output: rows[output] for output in OUTPUTS}
 
 
 def river_loop(events: list[dict]) -> dict[str, dict[str, float]]:

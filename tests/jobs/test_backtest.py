@@ -41,6 +41,12 @@ SRP = {
         "seed": 5,
     },
 }
+PROJECTION = {
+    "pipeline": [
+        {"class": "river.preprocessing.GaussianRandomProjector", "params": {"seed": 4}},
+        {"class": "river.linear_model.LogisticRegression"},
+    ]
+}
 HALF_SPACE_TREES = {
     "class": "river.anomaly.HalfSpaceTrees",
     "params": {"n_trees": 5, "height": 5, "window_size": 40, "seed": 9},
@@ -341,28 +347,13 @@ def test_what_cannot_run_deletes_nothing(tmp_path: Path) -> None:
         job(tmp_path, inputs=FEATURES, models=[classifier("m", regressor)])
 
 
-def test_what_is_not_built_yet_is_refused(tmp_path: Path) -> None:
-    kafka = {"connector": "kafka", "topic": "t", "bootstrap_servers": "localhost:9092"}
-    config = read_config(
-        {
-            "job": {"name": "job"},
-            "features": kafka,
-            "control": {**kafka, "topic": "control"},
-            "models": [classifier()],
-        },
-        tmp_path,
-    )
-    with pytest.raises(ConfigError, match=r"\[control\] is not built yet"):
-        backtest(config)
-
-
 # Artifacts
 
 
-@pytest.mark.parametrize("name", ["LR", "SRP"])
+@pytest.mark.parametrize("name", ["LR", "SRP", "projection"])
 def test_a_saved_version_goes_on_as_one_long_run(tmp_path: Path, name: str) -> None:
     """Predictions, heads and the learn log of both runs, one behind the other, are those of one."""
-    spec = {"LR": LOGISTIC, "SRP": SRP}[name]
+    spec = {"LR": LOGISTIC, "SRP": SRP, "projection": PROJECTION}[name]
     rows = transactions("Phishing", 200)
     gap = max(row.due for row in rows) - T0 + MINUTE
     later = [
@@ -370,7 +361,7 @@ def test_a_saved_version_goes_on_as_one_long_run(tmp_path: Path, name: str) -> N
             id=f"later{number}",
             ts=row.ts + gap,
             due=row.due + gap,
-            # A name that was not there before: of SRP this is in the log.
+            # A name that was not there before: of a projection this is in the log.
             x={**row.x, "late": 1.0} if number > 50 else row.x,
         )
         for number, row in enumerate(rows[:120])
@@ -388,12 +379,13 @@ def test_a_saved_version_goes_on_as_one_long_run(tmp_path: Path, name: str) -> N
     one, two, both = written(first), written(second), written(whole)
     for output in ("predictions", "learn_log", "evaluations"):
         assert one[output] + two[output] == both[output], output
-    manifest, _ = read_artifact(file)
+    manifest, _, _ = read_artifact(file)
     assert manifest.head == one["learn_log"][-1]["head"]
     assert manifest.version == one["learn_log"][-1]["version"] == two["predictions"][0]["version"]
     assert manifest.n == 200
     kinds = {row["kind"] for row in two["learn_log"]}
-    assert kinds == ({"example"} if name == "LR" else {"example", "request"})
+    assert kinds == ({"example", "request"} if name == "projection" else {"example"})
+    assert ("request" in {row["kind"] for row in one["learn_log"]}) == (name != "LR")
 
 
 def test_under_another_name_the_same_model_begins_a_chain_of_its_own(tmp_path: Path) -> None:
@@ -401,7 +393,7 @@ def test_under_another_name_the_same_model_begins_a_chain_of_its_own(tmp_path: P
     first = over(tmp_path / "first", rows, classifier("m"))
     file = tmp_path / "m.rrv"
     backtest(first, save=file)
-    manifest, _ = read_artifact(file)
+    manifest, _, _ = read_artifact(file)
     artifact = {"name": "new", "task": "classification", "artifact": str(file)}
     second = over(tmp_path / "second", rows[:1], artifact)
     backtest(second)
@@ -420,7 +412,7 @@ def test_the_champion_is_what_is_saved(tmp_path: Path) -> None:
         tmp_path, rows, classifier("a", HAT, role="challenger"), classifier("b", role="champion")
     )
     backtest(config, save=tmp_path / "x.rrv")
-    manifest, _ = read_artifact(tmp_path / "x.rrv")
+    manifest, _, _ = read_artifact(tmp_path / "x.rrv")
     assert (manifest.model, manifest.n, manifest.label_type) == ("b", 30, "bool")
     assert manifest.origin == LOGISTIC
 

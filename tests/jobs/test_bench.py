@@ -6,7 +6,9 @@ import pytest
 
 from jobs.bench import bench
 from jobs.errors import Failure
+from tests.jobs import alerting
 from tests.jobs.flows import classifier, job, phishing, write
+from tests.operators.receivers import receiving
 
 
 def test_too_few_examples_are_no_measurement(tmp_path):
@@ -22,12 +24,17 @@ def test_every_model_is_measured_alone_and_the_job_with_all(tmp_path, riverrun):
     write(tmp_path / "sample.jsonl", ["no json", *phishing(400)])
     write(tmp_path / "in.jsonl", [])
     bayes = classifier("bayes", {"class": "river.naive_bayes.GaussianNB"})
-    config = job(
-        tmp_path, inputs={"features": {"path": "in.jsonl"}}, models=[classifier("lr"), bayes]
-    )
-    path = tmp_path / "job.toml"
-    path.write_text(config.to_public_toml())
-    told = riverrun("bench", path, "--sample", tmp_path / "sample.jsonl", "--json")
+    with receiving() as server:
+        config = job(
+            tmp_path,
+            inputs={"features": {"path": "in.jsonl"}},
+            models=[classifier("lr"), bayes],
+            **alerting.sections(server.url),
+        )
+        path = tmp_path / "job.toml"
+        path.write_text(config.to_public_toml())
+        told = riverrun("bench", path, "--sample", tmp_path / "sample.jsonl", "--json")
+        assert server.got == []
     assert told.code == 0, told.err
     rates = [json.loads(line) for line in told.out.splitlines()]
     assert [(rate["model"], rate["what"]) for rate in rates] == [

@@ -25,7 +25,9 @@ from jobs.config import (
 )
 from jobs.durations import format_duration, parse_duration
 from jobs.reading import keys_of
+from operators.action_settings import Schedule, Trigger
 from operators.joining import JoinSettings
+from operators.monitor_settings import DriftSettings, MonitorSettings, QualitySettings
 from state.snapshots import SnapshotSettings
 
 DAY = 86_400_000
@@ -105,7 +107,7 @@ def test_the_smallest_file_gets_every_default() -> None:
     assert config.limits == Limits(1_048_576, 10_000, 256, 8, 4096)
     assert config.join_settings() == JoinSettings(7 * DAY, 8 * DAY, "drop", None, "learn", "ignore")
     assert config.time_range() == TimeRange(946_684_800_000, 3_600_000)
-    assert [config.sinks(output) for output in settings.OUTPUTS] == [()] * 6
+    assert [config.sinks(output) for output in settings.OUTPUTS] == [()] * len(settings.OUTPUTS)
     (model,) = config.models
     assert (model.role, model.learn_on, model.labels) == ("champion", "label", None)
     assert model.spec == {"class": "river.linear_model.LogisticRegression"}
@@ -401,7 +403,10 @@ def test_a_variable_that_is_not_set_is_a_mistake() -> None:
 def test_a_variable_can_stand_only_where_it_is_filled_in() -> None:
     text = SMALLEST.replace('name = "fraud"', 'name = "fraud"\nlane_by = "${LANE}"')
     assert problems_of(text, {"LANE": "x"}) == [
-        "[job] lane_by uses ${LANE}; only paths, topics, bootstrap_servers and properties may"
+        (
+            "[job] lane_by uses ${LANE}; "
+            "only paths, topics, bootstrap_servers, properties, url and headers may"
+        )
     ]
 
 
@@ -681,10 +686,19 @@ def test_an_output_may_not_be_an_input() -> None:
 
 def test_a_topic_is_read_once() -> None:
     kafka = 'connector = "kafka"\nbootstrap_servers = "a:1"\ntopic = "t"\n'
-    text = with_section(f"[control]\n{kafka}", with_section(f"[labels]\n{kafka}"))
+    other = kafka + 'start = "latest"\n'
+    text = with_section(f"[control]\n{other}", with_section(f"[labels]\n{kafka}"))
     assert problems_of(text) == [
         '[control] topic is "t", which is read by [labels], otherwise configured'
     ]
+
+
+def test_control_messages_may_come_with_the_labels() -> None:
+    kafka = 'connector = "kafka"\nbootstrap_servers = "a:1"\ntopic = "t"\n'
+    text = with_section(f"[control]\n{kafka}", with_section(f"[labels]\n{kafka}"))
+    config = config_of(text)
+    assert [input.name for input in config.inputs()] == ["features", "labels"]
+    assert [config.control_in(input) for input in config.inputs()] == ["none", "some"]
 
 
 def test_outputs_may_not_share_a_folder() -> None:
@@ -696,18 +710,6 @@ def test_outputs_may_not_share_a_folder() -> None:
             'apart from [[evaluations]] 1 path ("/base/out")'
         )
     ]
-
-
-def test_published_mode_needs_kafka_and_arrival_order_and_no_lanes() -> None:
-    job = '[job]\nname = "a"\nmode = "published"\nordering = "event_time"\nlane_by = "x"\n'
-    assert problems_of(with_section(job)) == [
-        '[job] ordering is "event_time"; mode = "published" knows "arrival" only',
-        '[job] lane_by is "x"; mode = "published" has no lanes, leave it out',
-        '[features] connector is "file"; mode = "published" needs "kafka"',
-    ]
-    kafka = '[features]\nconnector = "kafka"\nbootstrap_servers = "a:1"\ntopic = "t"\n'
-    text = with_section(kafka, with_section('[job]\nname = "a"\nmode = "published"\n'))
-    assert config_of(text).job.mode == "published"
 
 
 @pytest.mark.parametrize(("unknown", "wrong"), [("keep", 0), ("drop", 1), ("reject", 1)])
@@ -893,12 +895,17 @@ TABLES = {
     "[events]": [settings.EventsConfig],
     "[limits]": [Limits],
     "Inputs": [settings.FileInput, settings.KafkaInput],
-    "Outputs": [settings.FileSink, settings.KafkaSink],
+    "Outputs": [settings.FileSink, settings.KafkaSink, settings.WebhookSink],
     "[join]": [settings.JoinConfig],
     "[security]": [settings.SecurityConfig],
     "[[models]]": [settings.ModelConfig],
     "`learn_if`": [settings.LearnIf],
     "`snapshot`": [SnapshotSettings],
+    "[[monitor]]": [MonitorSettings],
+    "`drift`": [DriftSettings],
+    "`data_quality`": [QualitySettings],
+    "[[trigger]]": [Trigger],
+    "[[schedule]]": [Schedule],
 }
 
 
@@ -927,7 +934,7 @@ def test_the_document_has_every_default(heading: str) -> None:
                 expected = "required"
             elif key == "idle_timeout":
                 expected = '`"never"`'
-            elif field.name.endswith("_ms"):
+            elif field.name.endswith("_ms") and default is not None:
                 written = next(
                     text
                     for row, text in rows
@@ -936,7 +943,7 @@ def test_the_document_has_every_default(heading: str) -> None:
                 expected = written
             elif key in ("checkpoint_dir", "snapshot"):
                 continue
-            elif key == "properties":
+            elif key in ("properties", "headers", "params"):
                 expected = "`{}`"
             elif default is None:
                 expected = "none"

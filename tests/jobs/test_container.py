@@ -19,6 +19,14 @@ def test_other_containers_can_reach_it_and_uploads_can_be_off():
     assert told["python.execution-mode"] == "thread"
 
 
+def test_metrics_for_prometheus_are_given_where_a_port_is_named():
+    assert not [key for key in container.settings("h", {}) if key.startswith("metrics.")]
+    told = container.settings("h", {"PROMETHEUS_PORT": "9249"})
+    assert told["metrics.reporter.prom.port"] == "9249"
+    reporter = "org.apache.flink.metrics.prometheus.PrometheusReporterFactory"
+    assert told["metrics.reporter.prom.factory.class"] == reporter
+
+
 def test_an_unknown_command_is_refused(capsys):
     assert container.main(["broker"]) == 2
     assert "'broker' is none of jobmanager, taskmanager" in capsys.readouterr().err

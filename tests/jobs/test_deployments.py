@@ -138,7 +138,7 @@ def test_models_that_change_when_asked_are_known_as_such(tmp_path: Path) -> None
         "params": {"model": {"class": "river.naive_bayes.GaussianNB"}, "n_models": 2},
     }
     [deployed] = deployments(config(tmp_path, {"name": "m", "spec": ensemble}))
-    assert deployed.settings.purity is Purity.NAMES
+    assert deployed.settings.purity is Purity.FIRST
     [given] = deployments(config(tmp_path, {"name": "m"}, given=True), Moody(restless=True))
     assert given.settings.purity is Purity.ALWAYS
 

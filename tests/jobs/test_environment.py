@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import environment
+from jobs import environment, prometheus
 from jobs.errors import Failure
 
 
@@ -109,6 +109,20 @@ def test_the_lib_folder_is_made_once_and_anew_when_a_connector_comes(cache: Path
     (cache / "jars" / "connector").mkdir(parents=True)
     (cache / "jars" / "connector" / "kafka.jar").touch()
     assert environment.flink_environ()["FLINK_LIB_DIR"] != first
+
+
+def test_plugins_that_a_minicluster_is_to_have_stay_among_its_libraries(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "_plugins", set())
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    environment.prepare([prometheus.PLUGIN])
+    # Whoever looks at Kafka's topics before the job starts, say.
+    environment.prepare()
+    found = os.listdir(os.environ["FLINK_LIB_DIR"])
+    assert [name for name in found if name.startswith("flink-metrics-prometheus-")]
+    elsewhere = os.listdir(environment.flink_environ()["FLINK_LIB_DIR"])
+    assert not [name for name in elsewhere if name.startswith("flink-metrics-")]
 
 
 def test_several_at_once_make_one_lib_folder(cache: Path) -> None:
@@ -249,3 +263,9 @@ def test_without_pythons_shared_library_the_error_says_what_to_install(
     monkeypatch.setattr(environment, "find_libpython", lambda: None)
     with pytest.raises(Failure, match=r"apt install libpython3\.\d+.*--enable-shared.*process"):
         environment.require_shared_python()
+
+
+def test_importing_what_a_job_needs_says_nothing_on_the_terminal() -> None:
+    code = "from jobs import environment; environment.prepare(); import jobs.online_learning"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")

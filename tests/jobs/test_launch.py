@@ -59,8 +59,14 @@ def test_java_options_are_those_for_all_and_those_for_the_kind_of_process(folder
     assert {"-Xmx5m", "-Da=1", "-Db=two words", "-Dc=3"} <= set(task_manager)
     assert task_manager[-2:] == ["-D", "taskmanager.resource-id=taskmanager-3"]
     job_manager = launch.command(
-        "jobmanager", "jobmanager", folder=folder, memory=memory, environ=environ
+        "jobmanager",
+        "jobmanager",
+        folder=folder,
+        memory=memory,
+        environ=environ,
+        settings={"own.port": "7"},
     )
+    assert job_manager[-2:] == ["-D", "own.port=7"]
     assert "-Da=1" in job_manager
     assert "-Dc=3" not in job_manager
     assert f"-Dlog.file={folder}/log/jobmanager.log" in job_manager

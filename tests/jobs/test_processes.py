@@ -11,6 +11,7 @@ from jobs import processes
 from jobs.errors import Failure
 from jobs.processes import Process
 from jobs.waiting import wait_until
+from tests.patience import PATIENCE_S
 
 SLEEPER = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
 IGNORE_SIGTERM = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
@@ -29,7 +30,7 @@ def start(tmp_path: Path) -> Iterator[object]:
             command, env={**os.environ, **environ}, cwd=tmp_path, output=output
         )
         started.append(process)
-        wait_until(lambda: output.read_text(), "first output", timeout_s=20)
+        wait_until(lambda: output.read_text(), "first output", timeout_s=PATIENCE_S)
         return process
 
     yield start

@@ -12,6 +12,7 @@ from jobs.processes import free_port
 from jobs.rest import Rest, RestError, Unreachable
 from jobs.waiting import TimedOut, wait_until
 from tests.cluster.submitting import submit
+from tests.patience import PATIENCE_S
 
 ABSENT = "0" * 32
 
@@ -103,7 +104,7 @@ def test_a_running_job_is_watched_and_stopped_with_a_savepoint(cluster):
         found = rest.metrics(job_id, ["counted", "numRecordsIn"]).get("count_digits", {})
         return found if found.get("counted") else None
 
-    found = wait_until(counted, "a count", timeout_s=60)
+    found = wait_until(counted, "a count", timeout_s=PATIENCE_S)
     assert found.keys() == {"counted", "numRecordsIn"}
     wait_until(
         lambda: rest.checkpoints(job_id)["counts"]["completed"] > 0, "a checkpoint", timeout_s=60
@@ -130,7 +131,7 @@ def test_a_running_job_is_watched_and_stopped_with_a_savepoint(cluster):
 def test_a_failing_job_says_why_and_how_often_until_it_is_cancelled(cluster):
     rest = cluster.rest
     job_id = submit(cluster, "too many digits", "1000", "20")
-    wait_until(lambda: rest.restarts(job_id) > 0, "a restart", timeout_s=60)
+    wait_until(lambda: rest.restarts(job_id) > 0, "a restart", timeout_s=PATIENCE_S)
     cause = rest.failure(job_id)
     assert cause is not None
     assert re.search(r"ValueError'>: more than 20 of \d$", cause)

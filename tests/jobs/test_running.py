@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from connectors.files import read_parts
+from jobs.audit import Verdict, audit
 from jobs.config import ConfigError
 from jobs.errors import Failure
 from jobs.running import run
@@ -271,6 +272,8 @@ def test_a_job_that_failed_twice_ends_as_one_that_never_did(tmp_path, injected, 
     got = same(config)
     assert len(got["predictions"]) == 3 * 700
     assert len({(row["id"], row["model"]) for row in got["predictions"]}) == 3 * 700
+    found = audit(config)
+    assert (found.verdicts, found.forks) == ({Verdict.EQUAL: 3 * 700}, 0), found.problems[:3]
 
 
 @pytest.mark.parametrize(("parallelism", "failures"), [(1, ()), (3, ()), (2, (150, 333))])

@@ -14,8 +14,7 @@ from operators.plain import Record
 from tests.jobs import flows
 from tests.jobs.flows import OUTPUTS, timeless
 from tests.kafka.topics import Topics
-
-PATIENCE_S = 120.0
+from tests.patience import PATIENCE_S
 
 
 class KafkaJob:

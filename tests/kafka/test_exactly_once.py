@@ -9,8 +9,9 @@ import pytest
 from jobs.broker import Broker
 from jobs.waiting import wait_until
 from tests.jobs.flows import LOGISTIC, classifier, phishing
-from tests.kafka.jobs import PATIENCE_S, KafkaJob
+from tests.kafka.jobs import KafkaJob
 from tests.kafka.producing import Producing
+from tests.patience import PATIENCE_S
 from tests.replay import replayed
 
 pytestmark = [pytest.mark.cluster, pytest.mark.kafka]

@@ -10,7 +10,8 @@ import pytest
 from jobs.cluster import Cluster
 from jobs.waiting import wait_until
 from tests.jobs.flows import OUTPUTS, classifier, phishing
-from tests.kafka.jobs import PATIENCE_S, KafkaJob
+from tests.kafka.jobs import KafkaJob
+from tests.patience import PATIENCE_S
 
 pytestmark = [pytest.mark.cluster, pytest.mark.kafka]
 

@@ -1,9 +1,7 @@
 """A broker that asks for TLS, a password and ACLs; the password is found nowhere."""
 
-import json
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +21,7 @@ from jobs.broker import Broker
 from jobs.cluster import Cluster
 from jobs.errors import Failure
 from jobs.kafka_checks import require_ready
+from tests.cluster.telling import rest_answers
 from tests.conftest import SETTINGS
 from tests.jobs.flows import OUTPUTS, classifier, phishing
 from tests.kafka import certificates
@@ -178,33 +177,6 @@ def test_a_job_logs_in_and_its_password_is_found_nowhere(
     for place, text in {**logs, **answers}.items():
         assert PASSWORD.encode() not in text, place
     assert PASSWORD not in job.config.to_public_toml()
-
-
-def rest_answers(cluster: Cluster, job_id: str) -> dict[str, bytes]:
-    """What Flink tells whoever reaches its REST port of a job and of its processes."""
-    [manager] = cluster.rest.task_managers()
-    vertices = [vertex["id"] for vertex in cluster.rest.job(job_id)["vertices"]]
-    paths = [
-        f"/jobs/{job_id}",
-        f"/jobs/{job_id}/config",
-        f"/jobs/{job_id}/plan",
-        f"/jobs/{job_id}/exceptions",
-        f"/jobs/{job_id}/checkpoints",
-        f"/jobs/{job_id}/checkpoints/config",
-        "/jobmanager/config",
-        "/jobmanager/environment",
-        "/jobmanager/log",
-        "/jobmanager/stdout",
-        f"/taskmanagers/{manager['id']}",
-        f"/taskmanagers/{manager['id']}/log",
-        *(f"/jobs/{job_id}/vertices/{vertex}" for vertex in vertices),
-    ]
-    answers = {}
-    for path in paths:
-        with urllib.request.urlopen(cluster.url + path, timeout=30) as answer:
-            answers[path] = answer.read()
-    assert json.loads(answers[f"/jobs/{job_id}/plan"])
-    return answers
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256"])

@@ -7,8 +7,9 @@ import pytest
 from jobs import running, submitting
 from jobs.waiting import wait_until
 from tests.jobs.flows import DAY, LOGISTIC, OUTPUTS, T0, by_content, classifier, phishing
-from tests.kafka.jobs import PATIENCE_S, KafkaJob
+from tests.kafka.jobs import KafkaJob
 from tests.kafka.producing import Producing
+from tests.patience import PATIENCE_S
 from tests.replay import replayed
 
 pytestmark = [pytest.mark.cluster, pytest.mark.kafka]
@@ -105,6 +106,23 @@ def test_an_idle_partition_holds_nothing_up_where_it_may_not(cluster, topics, tm
     # All but what may still be overtaken: the newest time itself.
     job.wait_for(49)
     assert {row["id"] for row in topics.rows("predictions")} <= {e["id"] for e in events}
+
+
+def test_time_goes_on_where_there_are_fewer_partitions_than_subtasks(cluster, topics, tmp_path):
+    topics.create("features", *OUTPUTS)
+    topics.send("features", phishing(50))
+    cluster.start_task_manager(2)
+    job = KafkaJob(
+        topics,
+        tmp_path,
+        [classifier()],
+        inputs={"features": {"topic": topics.name("features")}},
+        job={"ordering": "event_time", "parallelism": 2},
+        events={"max_out_of_orderness": "0ms"},
+    )
+    job.submit(cluster)
+    # All but what may still be overtaken.
+    job.wait_for(49)
 
 
 def test_partitions_that_are_added_are_read(cluster, topics, tmp_path):

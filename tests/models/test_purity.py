@@ -35,7 +35,6 @@ def lr():
         lambda: preprocessing.StandardScaler() | lr(),
         lambda: linear_model.PAClassifier(),
         lambda: tree.HoeffdingAdaptiveTreeClassifier(grace_period=50, seed=1),
-        lambda: forest.ARFClassifier(seed=1),
         lambda: forest.AMFClassifier(seed=1),
         lambda: naive_bayes.GaussianNB(),
         lambda: naive_bayes.BernoulliNB(),
@@ -57,10 +56,30 @@ def test_asking_leaves_half_space_trees_as_they_are():
 @pytest.mark.parametrize(
     "make",
     [
+        lambda: forest.ARFClassifier(seed=1),
+        lambda: forest.ARFClassifier(n_models=1, leaf_prediction="mc", seed=42),
         lambda: ensemble.SRPClassifier(naive_bayes.BernoulliNB(), n_models=3, seed=42),
         lambda: ensemble.SRPClassifier(
             tree.HoeffdingAdaptiveTreeClassifier(seed=0), n_models=3, seed=42
         ),
+    ],
+)
+def test_models_that_draw_by_the_first_names_change_with_the_first_request(make):
+    assert probe(make, CLASSIFICATION) is Purity.FIRST
+
+
+def test_a_forest_counts_the_names_of_the_first_request_of_all():
+    """River's own doing: asked once about one name, it looks at one feature at each split for good."""
+    asked, fresh = (forest.ARFClassifier(n_models=3, seed=1) for _ in range(2))
+    asked.predict_proba_one({"a": 1})
+    for model in (asked, fresh):
+        model.learn_one({name: 1.0 for name in "abcdefghi"}, True)
+    assert (asked.max_features, fresh.max_features) == (1, 3)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
         lambda: preprocessing.GaussianRandomProjector(seed=1) | lr(),
         lambda: preprocessing.SparseRandomProjector(density=0.5, seed=1) | lr(),
         lambda: feature_extraction.RBFSampler(n_components=5, seed=1) | lr(),
@@ -179,13 +198,13 @@ def test_a_model_that_changes_when_a_known_name_is_missing_always_changes():
     assert probe_asked(asked) is Purity.ALWAYS
 
 
-def test_a_model_that_takes_its_names_from_the_first_request_changes_with_names():
+def test_a_model_that_takes_its_names_from_the_first_request_changes_with_that():
     def asked(self, x):
         if not self.names:
             self.names = list(x) or ["none"]
             self.said = len(self.names) / 1000
 
-    assert probe_asked(asked) is Purity.NAMES
+    assert probe_asked(asked) is Purity.FIRST
 
 
 def test_a_model_that_raises_in_the_middle_of_being_asked_is_found_out():

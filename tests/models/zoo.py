@@ -42,12 +42,14 @@ ZOO = {
     "BernoulliNB": Known(naive_bayes.BernoulliNB()),
     "HoeffdingTree": Known(tree.HoeffdingTreeClassifier(grace_period=30)),
     "HAT": Known(hat()),
-    "SRP of HAT": Known(ensemble.SRPClassifier(hat(), n_models=3, seed=42), purity=Purity.NAMES),
+    "SRP of HAT": Known(ensemble.SRPClassifier(hat(), n_models=3, seed=42), purity=Purity.FIRST),
     "SRP of NB": Known(
         ensemble.SRPClassifier(naive_bayes.BernoulliNB(), n_models=3, seed=42),
-        purity=Purity.NAMES,
+        purity=Purity.FIRST,
     ),
-    "ARF": Known(forest.ARFClassifier(n_models=5, leaf_prediction="mc", seed=42)),
+    "ARF": Known(
+        forest.ARFClassifier(n_models=5, leaf_prediction="mc", seed=42), purity=Purity.FIRST
+    ),
     "AMF": Known(forest.AMFClassifier(n_estimators=5, seed=42)),
     "KNN": Known(neighbors.KNNClassifier()),
     "Softmax": Known(preprocessing.StandardScaler() | linear_model.SoftmaxRegression()),
@@ -58,7 +60,9 @@ ZOO = {
     ),
     "PARegressor": Known(linear_model.PARegressor(), "regression"),
     "HoeffdingTreeRegressor": Known(tree.HoeffdingTreeRegressor(grace_period=30), "regression"),
-    "ARFRegressor": Known(forest.ARFRegressor(n_models=5, seed=42), "regression"),
+    "ARFRegressor": Known(
+        forest.ARFRegressor(n_models=5, seed=42), "regression", purity=Purity.FIRST
+    ),
     "HalfSpaceTrees": Known(anomaly.HalfSpaceTrees(n_trees=5, window_size=50, seed=42), "anomaly"),
     "OneClassSVM": Known(anomaly.OneClassSVM(), "anomaly"),
     "filtered HalfSpaceTrees": Known(

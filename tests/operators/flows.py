@@ -12,13 +12,22 @@ from models.purity import Purity
 from operators import items
 from operators.items import Example, Item, Origin, Request
 from operators.joining import JoinSettings
-from operators.learning import Lane, Out, Stats, Store
+from operators.learning import Lane, LaneSettings, Out, Stats, Store
 from operators.live import Deployment, ModelSettings
 from operators.plain import FlowSettings, PlainFlow, Record
 from state.snapshots import SnapshotSettings, pickle_model
 from tests.operators.loops import HOUR, MINUTE, Known, Said, Transaction, questions_and_answers
 
-OUTPUTS = ("predictions", "evaluations", "learn_log", "dead_letters")
+OUTPUTS = (
+    "predictions",
+    "evaluations",
+    "learn_log",
+    "dead_letters",
+    "control_acks",
+    "control_log",
+    "versions",
+    "alerts",
+)
 OUT_OF_ORDERNESS = 30 * MINUTE  # half an hour: some thirty transactions
 RAW_BYTES = 4096
 
@@ -183,7 +192,9 @@ class Bench:
         lane: str | None = None,
         out: Out | None = None,
         raw_bytes: int = RAW_BYTES,
+        hold_limit: int = 0,
     ) -> None:
+        self._hold_limit = hold_limit
         self.written = Written()
         self.stats = Stats()
         self.deployments = deployments
@@ -202,7 +213,7 @@ class Bench:
             self._out,
             self.written.emit,
             self.stats,
-            self._raw_bytes,
+            LaneSettings(self._raw_bytes, self._hold_limit),
         )
 
     def handle(self, *given: Item) -> None:

@@ -60,6 +60,7 @@ class Example(NamedTuple):
     event_time: int
     label_time: int
     last: bool
+    replaces: tuple[Label | None, bool] = (None, False)  # a label; whether it was assumed
 
 
 class Dead(NamedTuple):
@@ -218,6 +219,7 @@ class Oracle:
     def _example(self, source: str, came: Numbered, late: bool, learned: bool) -> None:
         if source == "correction":
             self.counts["corrections"] += 1
+        before = self.transaction.examples[-1] if source == "correction" else None
         example = Example(
             number=came.number,
             lane=self._lane(),
@@ -229,6 +231,7 @@ class Oracle:
             event_time=self.transaction.features.ts,
             label_time=came.event.ts,
             last=source != "assumed" and self.rules.corrections == "ignore",
+            replaces=(before.label, before.source == "assumed") if before else (None, False),
         )
         self.transaction.examples.append(example)
         self._emit(example)

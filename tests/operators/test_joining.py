@@ -157,6 +157,13 @@ def read(outcome: Send | Refuse) -> Outcome:
     if kind == FORGET:
         assert item == []
         return Forget(lane)
+    replaces = (None, False)
+    if kind == REQUEST:
+        *item, stamps = item
+        assert stamps == b""  # what the rules do not know
+    if kind == EXAMPLE:
+        *item, replaced, replaced_assumed = item
+        replaces = (replaced, replaced_assumed)
     *item, source, position = item
     assert source == (None if position is None else "events")
     number = None if position is None else int(position)
@@ -166,7 +173,8 @@ def read(outcome: Send | Refuse) -> Outcome:
     assert kind == EXAMPLE
     ts, text, value, weight, label_time, source_of_label, late, last = item
     text = None if text is None else text.decode()
-    return Example(number, lane, source_of_label, value, weight, late, text, ts, label_time, last)
+    learned = number, lane, source_of_label, value, weight, late, text, ts, label_time, last
+    return Example(*learned, replaces)
 
 
 def in_words(outcome: Outcome) -> str:

@@ -249,13 +249,19 @@ def test_state_holds_plain_values_only() -> None:
             self.put.append(failures)
             super().put_failures(name, failures)
 
-        def put_snapshot(self, name: str, chunks: list[bytes], replaced: int) -> None:
+        def put_snapshot(
+            self, name: str, chunks: list[bytes], replaced: int, generation: int = 0
+        ) -> None:
             self.put.append(chunks)
-            super().put_snapshot(name, chunks, replaced)
+            super().put_snapshot(name, chunks, replaced, generation)
 
-        def append(self, name: str, entry: bytes) -> None:
+        def append(self, name: str, entry: bytes, slot: int = 0) -> None:
             self.put.append(entry)
-            super().append(name, entry)
+            super().append(name, entry, slot)
+
+        def put_record(self, record: dict[str, Any]) -> None:
+            self.put.append(record)
+            super().put_record(record)
 
         def put_predictions(self, id: str, said: list[tuple[Any, ...]]) -> None:
             self.put.append(said)
@@ -966,7 +972,7 @@ def test_a_name_that_is_missing_goes_on_and_one_that_is_new_is_deployed(
     [entry] = bench.written.rows("learn_log")
     assert (entry["kind"], entry["op"], entry["model"], entry["n"]) == (
         "control",
-        "deploy",
+        'deploy {"task":"classification","role":"champion","origin":{"made":"by hand"},"since":null}',
         "new",
         0,
     )
@@ -1063,7 +1069,7 @@ def test_totals_are_counted() -> None:
     stats = bench.stats
     assert (stats.predictions, stats.examples, stats.evaluations) == (35, 35, 35)
     assert stats.snapshots == 1 + 3, "one at the deployment"
-    assert stats.predict_ns > 0
-    assert stats.learn_ns > 0
+    assert stats.predicting.mean() > 0
+    assert stats.learning.mean() > 0
     assert stats.label_delay_ms > 0
     assert sum(stats.dead_letters.values()) == 0

@@ -9,6 +9,7 @@ import pytest
 
 from jobs.waiting import wait_until
 from perf.cpu import STAGES, Sampler, TooShort
+from tests.patience import PATIENCE_S
 
 
 def name_this_thread(name: str) -> None:
@@ -36,17 +37,19 @@ def test_a_threads_cpu_time_counts_for_its_stage_and_stays_when_it_has_ended():
         return bool(sampler.samples) and sampler.samples[-1].at > moment
 
     with Sampler([os.getpid()], every_s=0.02) as sampler:
-        wait_until(lambda: sampled_after(0), "the first sample", timeout_s=30)
+        wait_until(lambda: sampled_after(0), "the first sample", timeout_s=PATIENCE_S)
         thread = threading.Thread(target=work)
         thread.start()
         burnt.wait()
         moment = time.time()
         # The one that was under way may have looked before.
-        wait_until(lambda: sampled_after(moment + 0.05), "a sample of it all", timeout_s=30)
+        wait_until(lambda: sampled_after(moment + 0.05), "a sample of it all", timeout_s=PATIENCE_S)
         ended.set()
         thread.join()
         moment = time.time()
-        wait_until(lambda: sampled_after(moment + 0.05), "a sample without it", timeout_s=30)
+        wait_until(
+            lambda: sampled_after(moment + 0.05), "a sample without it", timeout_s=PATIENCE_S
+        )
     first, last = sampler.between(0, time.time())
     assert set(last.cpu_s) == set(STAGES)
     assert first.cpu_s["join"] == 0

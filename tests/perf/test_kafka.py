@@ -5,7 +5,7 @@ import json
 import msgspec
 import pytest
 
-from perf import drain, latency, load
+from perf import drain, flood, latency, load, published
 from perf.loops import Work
 from perf.workloads import KAFKA_MODELS
 
@@ -66,3 +66,30 @@ def test_a_tiny_run_gives_well_formed_rows_of_equal_predictions(tmp_path, script
     compared = [row for row in rows if row["baseline"] is not None]
     assert {row["baseline"] for row in compared} == {"confluent-kafka"}
     assert {row["system"] for row in compared} == {"riverrun exactly-once"}
+
+
+def test_a_flood_has_old_labels_evenly_between_the_events_of_a_load():
+    events = list(flood.flooded(200, 300, seed=3))
+    old = [event for event in events if event["id"].startswith("o")]
+    assert [event["id"] for event in old] == [f"o{n}" for n in range(300)]
+    assert [event for event in events if event not in old] == list(load.events(200, 3))
+    half = [event["id"][0] for event in events[: len(events) // 2]]
+    assert half.count("o") == pytest.approx(150, abs=2)
+
+
+@pytest.mark.cluster
+@pytest.mark.kafka
+def test_a_tiny_run_of_published_mode_gives_well_formed_rows(tmp_path):
+    file = tmp_path / "rows.json"
+    arguments = ["--models", "LR", "--rounds", "1", "--rate", "100", "--seconds", "6"]
+    systems = ["--systems", "confluent-kafka", "published"]
+    published.main([*arguments, "--warm-up", "2", "--json", str(file), *systems])
+    rows = json.loads(file.read_text())["rows"]
+    assert {row["system"] for row in rows} == {"confluent-kafka", "riverrun published"}
+    assert all(row.keys() == ROW for row in rows)
+    # How fast it is says nothing here.
+    assert all(row["ok"] for row in rows if row["metric"] != "end_to_end_p99")
+    found = {row["metric"]: row["value"] for row in rows if row["system"] == "riverrun published"}
+    assert found["learned"] > 0
+    assert 0 < found["version_age_p50"] <= found["version_age_max"]
+    assert found["pause"] > 0

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from state.artifacts import ArtifactError, Manifest, read_artifact, write_artifact
+from state.signing import SigningKey, TrustedKeys
 
 PICKLED = bytes(range(256)) * 4
 
@@ -42,7 +43,7 @@ def rewritten(path: Path, **members: bytes) -> None:
 def test_what_was_written_is_read(tmp_path: Path) -> None:
     path = tmp_path / "fraud.rrv"
     write_artifact(path, manifest(), PICKLED)
-    assert read_artifact(path) == (manifest(), PICKLED)
+    assert read_artifact(path) == (manifest(), PICKLED, None)
     assert [file.name for file in tmp_path.iterdir()] == ["fraud.rrv"]
 
 
@@ -53,7 +54,7 @@ def test_it_is_a_zip_archive_that_anyone_can_look_into(tmp_path: Path) -> None:
         assert archive.namelist() == ["manifest.json", "model.pickle"]
         shown = json.loads(archive.read("manifest.json"))
         assert shown["sha256"] == sha256(archive.read("model.pickle")).hexdigest()
-    assert shown["format"] == 1
+    assert shown["format"] == 2
     assert (shown["model"], shown["n"], shown["head"]) == ("fraud", 3, bytes(range(32)).hex())
 
 
@@ -70,7 +71,7 @@ def test_a_byte_changed_anywhere_is_found_or_changes_nothing(tmp_path: Path) -> 
             changed[place] ^= flip
             path.write_bytes(changed)
             try:
-                assert read_artifact(path) == (manifest(), PICKLED)
+                assert read_artifact(path) == (manifest(), PICKLED, None)
             except ArtifactError as error:
                 refused += 1
                 assert str(path) in str(error)
@@ -96,9 +97,9 @@ def test_another_model_under_the_same_manifest_is_refused(tmp_path: Path) -> Non
 
 def test_another_format_is_refused_by_its_number(tmp_path: Path) -> None:
     path = tmp_path / "fraud.rrv"
-    for future in (msgspec.json.encode(manifest(format=2)), b'{"format":2,"all":"different"}'):
+    for future in (msgspec.json.encode(manifest(format=3)), b'{"format":3,"all":"different"}'):
         rewritten(path, manifest_json=future, model_pickle=PICKLED)
-        with pytest.raises(ArtifactError, match="has format 2; this release reads 1"):
+        with pytest.raises(ArtifactError, match="has format 3; this release reads up to 2"):
             read_artifact(path)
 
 
@@ -137,4 +138,43 @@ def test_a_failed_write_leaves_the_file_that_was_there(
     write_artifact(path, manifest(), PICKLED)
     with pytest.raises(TypeError):
         write_artifact(path, manifest(n=4), None)  # type: ignore[arg-type]
-    assert read_artifact(path) == (manifest(), PICKLED)
+    assert read_artifact(path) == (manifest(), PICKLED, None)
+
+
+def test_a_file_of_a_trusted_key_is_read_under_its_id(tmp_path: Path) -> None:
+    path, key = tmp_path / "fraud.rrv", SigningKey.generate()
+    write_artifact(path, manifest(), PICKLED, key)
+    trusted = TrustedKeys([key.public])
+    assert read_artifact(path, trusted) == (manifest(), PICKLED, key.key_id)
+    assert read_artifact(path.read_bytes(), trusted).key_id == key.key_id
+
+
+def test_what_no_trusted_key_has_signed_is_refused(tmp_path: Path) -> None:
+    path, key = tmp_path / "fraud.rrv", SigningKey.generate()
+    trusted = TrustedKeys([SigningKey.generate().public])
+    write_artifact(path, manifest(), PICKLED)
+    with pytest.raises(ArtifactError, match="is not signed"):
+        read_artifact(path, trusted)
+    write_artifact(path, manifest(), PICKLED, key)
+    with pytest.raises(ArtifactError, match=f"signed by {key.key_id}: no trusted key"):
+        read_artifact(path, trusted)
+
+
+def test_a_signature_counts_for_its_own_manifest_only(tmp_path: Path) -> None:
+    path, key = tmp_path / "fraud.rrv", SigningKey.generate()
+    write_artifact(path, manifest(), PICKLED, key)
+    with zipfile.ZipFile(path) as archive:
+        signature = archive.read("signature.json")
+    other = msgspec.json.format(msgspec.json.encode(manifest(n=4)))
+    rewritten(path, manifest_json=other, model_pickle=PICKLED, signature_json=signature)
+    with pytest.raises(ArtifactError, match="its signature does not fit"):
+        read_artifact(path, TrustedKeys([key.public]))
+
+
+def test_a_file_of_format_1_is_still_read(tmp_path: Path) -> None:
+    path = tmp_path / "old.rrv"
+    old = json.loads(msgspec.json.encode(manifest(format=1)))
+    for new in ("learned", "metrics", "first", "last"):
+        del old[new]
+    rewritten(path, manifest_json=json.dumps(old).encode(), model_pickle=PICKLED)
+    assert read_artifact(path) == (manifest(format=1), PICKLED, None)

@@ -13,13 +13,14 @@ import org.apache.flink.kafka.shaded.org.apache.kafka.clients.consumer.KafkaCons
 import org.apache.flink.kafka.shaded.org.apache.kafka.common.TopicPartition;
 import org.apache.flink.kafka.shaded.org.apache.kafka.common.serialization.ByteArrayDeserializer;
 
-/** Reads a partition once, from its beginning to where it ends now, for tools outside a job. */
+/** Reads a partition from its beginning to where it ends now, and further, for tools outside a job. */
 public final class Drain {
     private static final Duration POLL = Duration.ofMillis(200);
 
     private final KafkaConsumer consumer;
     private final TopicPartition partition;
-    private final long end;
+    private final long limit;
+    private long end;
 
     /** @param limit the first offset that is not read any more, if the partition goes so far */
     public Drain(Properties properties, String topic, int number, long limit) {
@@ -28,8 +29,15 @@ public final class Drain {
         partition = new TopicPartition(topic, number);
         List only = Collections.singletonList(partition);
         consumer.assign(only);
-        end = Math.min(limit, ((Long) consumer.endOffsets(only).get(partition)).longValue());
+        this.limit = limit;
+        extend();
         consumer.seekToBeginning(only);
+    }
+
+    /** Read on, to where the partition ends now. */
+    public void extend() {
+        List only = Collections.singletonList(partition);
+        end = Math.min(limit, ((Long) consumer.endOffsets(only).get(partition)).longValue());
     }
 
     /**

@@ -33,7 +33,9 @@ public final class Records implements KafkaRecordDeserializationSchema {
         }
         byte[] value = (byte[]) record.value();
         int length = value == null ? 0 : value.length;
-        out.collect(envelope.row(place, record.offset(), value, 0, length));
+        // The producer's clock or, as the topic may have it, the broker's; -1 for none.
+        long produced = Math.max(record.timestamp(), 0);
+        out.collect(envelope.row(place, record.offset(), value, 0, length, produced));
     }
 
     public TypeInformation getProducedType() {
