@@ -76,19 +76,15 @@ def file_source(
     if watch and not files.getFileStatus(located).isDir():
         raise NotADirectoryError(f"{input_name}: only a folder can be watched, {path} is a file")
 
-    paths = get_gateway().new_array(jvm.org.apache.flink.core.fs.Path, 1)
-    paths[0] = located
-    builder = jvm.org.apache.flink.connector.file.src.FileSource.forBulkFileFormat(
-        java_code.new("Lines", reading.envelope(input_name)), paths
-    ).setSplitAssigner(java_code.new("NameOrder"))
-    if watch:
-        builder = builder.monitorContinuously(jvm.java.time.Duration.ofMillis(watch_interval_ms))
+    every = jvm.java.time.Duration.ofMillis(watch_interval_ms) if watch else None
+    lines = java_code.new("Lines", reading.envelope(input_name))
+    source = java_code.new("FolderSource", located, lines, every)
 
     held_until = (
         java_code.named("NameOrder").last(located) if hold_until_last_file and not watch else None
     )
     stream = env._j_stream_execution_environment.fromSource(
-        builder.build(), reading.times(held_until), f"{input_name}: file"
+        source, reading.times(held_until), f"{input_name}: file"
     )
     # A subtask that has no file says nothing of the time, and all others would wait for it.
     readers = 1 if watch else parallelism

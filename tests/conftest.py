@@ -1,7 +1,7 @@
 """Flink for the tests: one JVM a session, a MiniCluster a job, one standalone cluster for those that
 leave it as they found it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, NamedTuple
 
 import pytest
@@ -9,6 +9,7 @@ import pytest
 from jobs import cli, environment
 from jobs.cluster import Cluster
 from jobs.rest import TERMINAL_STATES
+from tests.situation import situation
 
 
 @pytest.fixture(scope="session")
@@ -81,6 +82,18 @@ def cluster(_running_cluster: Cluster) -> Iterator[Cluster]:
             running.kill_task_manager(number)
     if 1 not in running.task_manager_pids:
         running.start_task_manager(1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.when == "call" and report.failed:
+        for given in getattr(item, "funcargs", {}).values():
+            if isinstance(given, Cluster):
+                report.sections.append(("Cluster", situation(given)))
+    return report
 
 
 class Result(NamedTuple):

@@ -177,11 +177,11 @@ class Feeding:
 
     def __init__(self, job: Streaming, events: list, rng: random.Random) -> None:
         self._job, self._events, self._rng = job, events, rng
-        self._transactions = 0
+        self._ids: set[str] = set()
 
     def until(self, transactions: int) -> None:
         """So many transactions' features or all, and whatever lies before them."""
-        while self._events and self._transactions < transactions:
+        while self._events and len(self._ids) < transactions:
             self._file(self._rng.randrange(0, 40))
 
     def rest(self) -> None:
@@ -190,5 +190,5 @@ class Feeding:
 
     def _file(self, size: int) -> None:
         file, self._events = self._events[:size], self._events[size:]
-        self._transactions += sum(isinstance(e, dict) and "features" in e for e in file)
+        self._ids |= {e["id"] for e in file if isinstance(e, dict) and "features" in e}
         self._job.feed(file)

@@ -1,0 +1,144 @@
+"""Files are handed out between checkpoints only; the enumerator is Flink's own."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from pyflink.java_gateway import get_gateway
+
+from connectors import java_code
+from tests.connectors.sources import READING
+
+pytestmark = pytest.mark.cluster
+
+
+class Folder(NamedTuple):
+    """A folder, the enumerator of its files and the context that it sends through."""
+
+    path: Path
+    enumerator: Any
+    context: Any
+
+    def write(self, *names: str) -> None:
+        for name in names:
+            (self.path / name).write_bytes(b"{}\n")
+
+    def sent(self) -> list[str]:
+        return list(self.context.sent())
+
+    def ask(self) -> None:
+        """The reader asks for a file."""
+        self.enumerator.handleSplitRequest(0, "localhost")
+
+
+def left(state: Any) -> list[str]:
+    """The files that are still to be handed out."""
+    return sorted(split.path().getName() for split in state.getSplits().toArray())
+
+
+@pytest.fixture(scope="module")
+def context_class(flink: None) -> Any:
+    jvm = get_gateway().jvm
+    compiler = jvm.org.codehaus.janino.SimpleCompiler()
+    compiler.cook(Path(__file__).with_name("Splits.java").read_text("utf-8"))
+    return compiler.getClassLoader().loadClass("Splits")
+
+
+@pytest.fixture
+def folder(
+    flink_env: Callable[..., Any], context_class: Any, tmp_path: Path
+) -> Callable[..., Folder]:
+    def make(*, watch: bool = True) -> Folder:
+        flink_env()
+        jvm = java_code.jvm()
+        source = java_code.new(
+            "FolderSource",
+            jvm.org.apache.flink.core.fs.Path(str(tmp_path)),
+            java_code.new("Lines", READING.envelope("features")),
+            jvm.java.time.Duration.ofSeconds(1) if watch else None,
+        )
+        context = context_class.newInstance()
+        enumerator = source.createEnumerator(context)
+        enumerator.start()
+        return Folder(tmp_path, enumerator, context)
+
+    return make
+
+
+def test_what_is_asked_for_while_a_checkpoint_is_made_is_handed_out_after_it(
+    folder: Callable[..., Folder],
+) -> None:
+    given = folder()
+    given.write("a", "b", "c", "d")
+    given.context.tick()
+    given.ask()
+    assert given.sent() == ["a"]
+
+    assert left(given.enumerator.snapshotState(1)) == ["b", "c", "d"]
+    given.ask()
+    assert given.sent() == []
+    given.enumerator.notifyCheckpointComplete(1)
+    assert given.sent() == ["b"]
+
+    assert left(given.enumerator.snapshotState(2)) == ["c", "d"]
+    given.ask()
+    assert given.sent() == []
+    given.enumerator.notifyCheckpointAborted(2)
+    assert given.sent() == ["c"]
+
+    given.ask()
+    assert given.sent() == ["d"]
+
+
+def test_what_is_found_while_a_checkpoint_is_made_is_handed_out_after_it(
+    folder: Callable[..., Folder],
+) -> None:
+    given = folder()
+    given.ask()
+    given.context.tick()
+    assert given.sent() == []
+
+    given.enumerator.snapshotState(1)
+    given.write("a")
+    given.context.tick()
+    given.write("b")
+    given.context.tick()
+    assert given.sent() == []
+    given.enumerator.notifyCheckpointComplete(1)
+    assert given.sent() == ["a"]
+    assert left(given.enumerator.snapshotState(2)) == ["b"]
+
+
+def test_a_checkpoint_whose_end_is_not_heard_of_ends_with_the_next(
+    folder: Callable[..., Folder],
+) -> None:
+    given = folder()
+    given.write("a", "b")
+    given.context.tick()
+    given.enumerator.snapshotState(1)
+    given.ask()
+    assert given.sent() == []
+
+    # Handed out, and so no longer in the state.
+    assert left(given.enumerator.snapshotState(2)) == ["b"]
+    assert given.sent() == ["a"]
+    given.ask()
+    given.enumerator.notifyCheckpointAborted(1)
+    assert given.sent() == []
+    given.enumerator.notifyCheckpointComplete(2)
+    assert given.sent() == ["b"]
+
+
+def test_the_end_of_the_files_is_told_after_a_checkpoint_too(
+    folder: Callable[..., Folder], tmp_path: Path
+) -> None:
+    (tmp_path / "a").write_bytes(b"{}\n")
+    given = folder(watch=False)
+    given.ask()
+    assert given.sent() == ["a"]
+    given.enumerator.snapshotState(1)
+    given.ask()
+    assert given.sent() == []
+    given.enumerator.notifyCheckpointComplete(1)
+    assert given.sent() == ["no more"]
