@@ -81,7 +81,9 @@ def file_source(
     source = java_code.new("FolderSource", located, lines, every)
 
     held_until = (
-        java_code.named("NameOrder").last(located) if hold_until_last_file and not watch else None
+        java_code.named("FolderSource").last(located)
+        if hold_until_last_file and not watch
+        else None
     )
     stream = env._j_stream_execution_environment.fromSource(
         source, reading.times(held_until), f"{input_name}: file"

@@ -17,6 +17,7 @@ class Folder(NamedTuple):
     """A folder, the enumerator of its files and the context that it sends through."""
 
     path: Path
+    source: Any
     enumerator: Any
     context: Any
 
@@ -26,6 +27,12 @@ class Folder(NamedTuple):
 
     def sent(self) -> list[str]:
         return list(self.context.sent())
+
+    def restored(self, state: Any) -> "Folder":
+        context = self.context.getClass().newInstance()
+        enumerator = self.source.restoreEnumerator(context, state)
+        enumerator.start()
+        return self._replace(enumerator=enumerator, context=context)
 
     def ask(self) -> None:
         """The reader asks for a file."""
@@ -61,7 +68,7 @@ def folder(
         context = context_class.newInstance()
         enumerator = source.createEnumerator(context)
         enumerator.start()
-        return Folder(tmp_path, enumerator, context)
+        return Folder(tmp_path, source, enumerator, context)
 
     return make
 
@@ -142,3 +149,60 @@ def test_the_end_of_the_files_is_told_after_a_checkpoint_too(
     assert given.sent() == []
     given.enumerator.notifyCheckpointComplete(1)
     assert given.sent() == ["no more"]
+
+
+def test_a_reader_that_registers_anew_has_not_asked_yet(folder: Callable[..., Folder]) -> None:
+    given = folder()
+    given.ask()
+    given.write("a")
+    given.enumerator.addReader(0)
+    given.context.tick()
+    assert given.sent() == []
+    given.ask()
+    assert given.sent() == ["a"]
+
+
+def test_what_a_reader_lost_is_handed_out_again_in_its_place(folder: Callable[..., Folder]) -> None:
+    given = folder()
+    given.write("a", "b", "c")
+    given.context.tick()
+    splits = given.enumerator.snapshotState(1).getSplits()
+    given.enumerator.notifyCheckpointComplete(1)
+    given.ask()
+    given.ask()
+    assert given.sent() == ["a", "b"]
+    [second] = [split for split in splits.toArray() if split.path().getName() == "b"]
+    given.enumerator.addSplitsBack(java_code.jvm().java.util.List.of(second), 0)
+    given.enumerator.addReader(0)
+    given.ask()
+    given.ask()
+    assert given.sent() == ["b", "c"]
+
+
+def test_a_restored_state_has_what_was_seen_and_what_is_left(
+    folder: Callable[..., Folder],
+) -> None:
+    given = folder()
+    given.write("a", "b")
+    given.context.tick()
+    given.ask()
+    assert given.sent() == ["a"]
+    serializer = given.source.getEnumeratorCheckpointSerializer()
+    state = serializer.serialize(given.enumerator.snapshotState(1))
+
+    restored = given.restored(serializer.deserialize(serializer.getVersion(), state))
+    restored.write("c")
+    restored.context.tick()
+    for _ in range(4):
+        restored.ask()
+    assert restored.sent() == ["b", "c"]
+
+
+def test_files_are_told_apart_by_their_paths(folder: Callable[..., Folder]) -> None:
+    given = folder()
+    given.write("a")
+    given.context.tick()
+    given.write("b")
+    given.context.tick()
+    splits = given.enumerator.snapshotState(1).getSplits().toArray()
+    assert len({split.splitId() for split in splits}) == 2
