@@ -25,7 +25,7 @@ from typing import Any, Self
 import msgspec
 
 from jobs import launch, processes, prometheus
-from jobs.environment import flink_environ
+from jobs.environment import process_environ
 from jobs.errors import Failure
 from jobs.launch import Kind, StateBackend
 from jobs.processes import Process
@@ -221,8 +221,7 @@ class Cluster:
     def environ(self) -> dict[str, str]:
         """Environment for Flink's clients: with it, `flink run` submits to this cluster."""
         return {
-            **os.environ,
-            **flink_environ(),
+            **process_environ(),
             "FLINK_CONF_DIR": str(self.conf),
             "FLINK_LOG_DIR": str(self.folder / "log"),
         }
@@ -442,7 +441,7 @@ def _lay_out(
     folder: Path, rest_port: int, prometheus_port: int | None, settings: Mapping[str, str]
 ) -> None:
     """Write cluster.json and conf/, and make the other folders; all of it or, on a mistake, nothing."""
-    environ = {**os.environ, **flink_environ()}
+    environ = process_environ()
     base = Path(environ["FLINK_CONF_DIR"])
     with tempfile.TemporaryDirectory() as draft:
         conf = Path(draft, "conf")

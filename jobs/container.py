@@ -17,7 +17,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from jobs import cli, launch, prometheus
-from jobs.environment import conf_folder, flink_environ
+from jobs.environment import conf_folder, process_environ
 from jobs.launch import Kind
 from jobs.rest import Rest
 from jobs.starting import checkpoints
@@ -67,7 +67,7 @@ def settings(host: str, environ: dict[str, str]) -> dict[str, Any]:
 def _run(kind: Kind) -> None:
     """Become the Flink process; does not return."""
     folder = Path(os.environ["RIVERRUN_HOME"])
-    environ = {**os.environ, **flink_environ()}
+    environ = process_environ()
     conf = folder / "conf"
     shutil.copytree(conf_folder(), conf, dirs_exist_ok=True)
     for name in ("log", "tmp"):

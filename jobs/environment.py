@@ -32,6 +32,11 @@ HASH_SEED = "0"
 _LARGEST_ERROR_FILE = 20 << 20
 
 # This process's JVM has them among its libraries; whoever calls `prepare` again must not take them out.
+# What PyFlink's workers leave in `os.environ` where a job in process mode ran on a MiniCluster of this
+# process or of its parent. The first forbids a JVM; by the second one a task manager started here would
+# run its workers in this process, and they would overwrite its variables with their own.
+_LEFT_BEHIND = ("PYFLINK_GATEWAY_DISABLED", "PYTHON_LOOPBACK_SERVER_ADDRESS")
+
 _plugins: set[str] = set()
 
 
@@ -58,8 +63,8 @@ def prepare(plugins: Collection[str] = ()) -> None:
         return
     _plugins.update(plugins)
     os.environ.update(flink_environ(_plugins))
-    # A job in process mode, on a MiniCluster of this process or of its parent, leaves it behind.
-    os.environ.pop("PYFLINK_GATEWAY_DISABLED", None)
+    for name in _LEFT_BEHIND:
+        os.environ.pop(name, None)
     # PyFlink gives its JVM a pipe for standard error and never reads it: once 64 KiB of warnings
     # are in it, whoever warns next waits for ever. A file takes what comes.
     pyflink_gateway_server.Popen = _popen_with_error_file
@@ -105,6 +110,18 @@ def flink_environ(plugins: Collection[str] = ()) -> dict[str, str]:
         # River's predictions.
         "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", HASH_SEED),
     }
+
+
+def process_environ() -> dict[str, str]:
+    """All environment variables of a Flink process started here: this one's under `flink_environ`.
+
+    Raises
+    ------
+    Failure
+        As `flink_environ` does.
+    """
+    own = {name: value for name, value in os.environ.items() if name not in _LEFT_BEHIND}
+    return {**own, **flink_environ()}
 
 
 def java_home() -> Path:

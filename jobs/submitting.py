@@ -1,7 +1,6 @@
 """`riverrun submit`, `upgrade` and `status`: this job on a cluster that runs already."""
 
 import difflib
-import os
 import re
 import shlex
 import subprocess
@@ -249,7 +248,7 @@ def _lines(value: Any) -> list[str]:
 def _flink_run(
     config: Config, path: Path, rest: Rest, restored: str | None, other_mode: bool
 ) -> str:
-    environ = {**os.environ, **environment.flink_environ()}
+    environ = environment.process_environ()
     command = [
         *launch.client_command(environ),
         "run",

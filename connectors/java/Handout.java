@@ -160,9 +160,11 @@ final class Handout implements SplitEnumerator {
         }
     }
 
+    /**
+     * Hands nothing out, though the one before may have ended: Flink takes what is sent from here on
+     * for sent after this checkpoint, while the reader may have it in its part of it.
+     */
     public Object snapshotState(long id) {
-        // The end of the one before may not have been told.
-        end(id);
         checkpoint = id;
         return PendingSplitsCheckpoint.fromCollectionSnapshot(pending.values(), seen);
     }

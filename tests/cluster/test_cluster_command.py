@@ -157,7 +157,9 @@ def test_a_job_survives_its_task_manager_and_the_cluster_its_job_manager(folder)
     assert processes.marked(mark(folder)) == []
 
 
-def test_python_workers_beside_a_task_manager_end_with_the_cluster(folder):
+def test_python_workers_beside_a_task_manager_end_with_the_cluster(folder, monkeypatch):
+    # A job in process mode on a MiniCluster leaves it behind: there, workers are to be found here.
+    monkeypatch.setenv("PYTHON_LOOPBACK_SERVER_ADDRESS", "127.0.0.1:1")
     settings = {"python.execution-mode": "process"}
     with Cluster.start(folder, task_managers=1, settings=settings) as cluster:
         job_id = submit(cluster, "count digits", "200")

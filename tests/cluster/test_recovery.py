@@ -17,10 +17,10 @@ pytestmark = pytest.mark.cluster
 
 SEED = int(os.environ.get("RIVERRUN_SEED", random.randrange(1 << 32)))
 
-FOREST = {"class": "river.forest.ARFClassifier", "params": {"n_models": 10, "seed": 1}}
+FOREST = {"class": "river.forest.ARFClassifier", "params": {"n_models": 5, "seed": 1}}
 SUBSPACES = {
     "class": "river.ensemble.SRPClassifier",
-    "params": {"model": {"class": "river.naive_bayes.GaussianNB"}, "n_models": 10, "seed": 2},
+    "params": {"model": {"class": "river.naive_bayes.GaussianNB"}, "n_models": 5, "seed": 2},
 }
 MODELS = [classifier(), classifier("forest", FOREST), classifier("subspaces", SUBSPACES)]
 
@@ -36,8 +36,8 @@ def with_bad_records(events: list[dict], rng: random.Random) -> list:
 
 def test_a_job_whose_task_manager_is_killed_six_times_writes_what_it_would_have(cluster, tmp_path):
     rng = random.Random(SEED)
-    events = with_bad_records(phishing(900), rng)
-    points = sorted(rng.sample(range(100, 850), 6))
+    events = with_bad_records(phishing(600), rng)
+    points = sorted(rng.sample(range(100, 550), 6))
     in_checkpoint = rng.choice(points[:3])  # while there is work left to hold its barriers up
     print(f"RIVERRUN_SEED={SEED}, kills after {points} transactions")
     print(f"the one at {in_checkpoint} in a checkpoint")
@@ -62,10 +62,10 @@ def test_a_job_whose_task_manager_is_killed_six_times_writes_what_it_would_have(
     got, _ = job.finish()
     assert_same(got, job.expected())
     assert_once(got)
-    assert len(got["predictions"]) == len(MODELS) * 900
+    assert len(got["predictions"]) == len(MODELS) * 600
     assert len(got["dead_letters"]) == 10
     found = audit(job.config)
-    assert (found.verdicts, found.forks) == ({Verdict.EQUAL: len(MODELS) * 900}, 0)
+    assert (found.verdicts, found.forks) == ({Verdict.EQUAL: len(MODELS) * 600}, 0)
 
 
 def kill(cluster: Cluster, job: Streaming) -> None:
