@@ -3,6 +3,7 @@
 So whatever security a job's properties ask for holds here as it does in the job.
 """
 
+import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self
@@ -105,6 +106,12 @@ class Admin:
             .configs(self._jvm.java.util.HashMap(dict(configs)))
         )
         self._get(self._client.createTopics(self._jvm.java.util.Collections.singleton(made)).all())
+        # The controller has made it; the broker that is asked next may hear of it later.
+        deadline = time.monotonic() + _TIMEOUT_MS / 1000
+        while name not in self.topics():
+            if time.monotonic() >= deadline:
+                raise KafkaError(f"Kafka at {self._servers}: {name} was made and is not to be seen")
+            time.sleep(0.05)
 
     def topic_configs(self, names: Collection[str]) -> dict[str, dict[str, str]]:
         """The settings of topics, by name, defaults filled in."""

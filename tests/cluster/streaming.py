@@ -9,6 +9,7 @@ from typing import Any
 from jobs import submitting
 from jobs.cluster import Cluster
 from jobs.config import Config, load_config
+from jobs.rest import Rest
 from jobs.starting import Start
 from jobs.submitting import JobStatus
 from jobs.waiting import wait_until
@@ -86,17 +87,8 @@ class Streaming:
         return flows.expected(self.config)
 
     def wait_until_restarted(self, after: int) -> None:
-        """Until the job was restarted more often than `after`, and every task runs again.
-
-        One loss may restart it twice: Flink sees it where a message is lost and where heartbeats end.
-        """
-        job_id = self.job_id
-
-        def again() -> bool:
-            tasks = {vertex["status"] for vertex in self.rest.job(job_id)["vertices"]}
-            return self.rest.restarts(job_id) > after and tasks == {"RUNNING"}
-
-        wait_until(again, f"a restart of job {job_id} after {after}", timeout_s=PATIENCE_S)
+        """As the function of this name does, for the job that runs."""
+        wait_until_restarted(self.rest, self.job_id, after)
 
     @property
     def job_id(self) -> str:
@@ -135,6 +127,20 @@ class Streaming:
                 lines = file.read_bytes().splitlines(keepends=True)
                 found.update(json.loads(line)["id"] for line in lines if line.endswith(b"\n"))
         return found
+
+
+def wait_until_restarted(rest: Rest, job_id: str, after: int) -> None:
+    """Until a job was restarted more often than `after`, and every task runs again.
+
+    One loss may restart it twice: Flink sees it where a message is lost and where heartbeats end. And
+    a task manager that is killed before the job has come to it is missed by nobody.
+    """
+
+    def again() -> bool:
+        tasks = {vertex["status"] for vertex in rest.job(job_id)["vertices"]}
+        return rest.restarts(job_id) > after and tasks == {"RUNNING"}
+
+    wait_until(again, f"a restart of job {job_id} after {after}", timeout_s=PATIENCE_S)
 
 
 def assert_same(got: dict[str, list[dict]], wanted: dict[str, list[dict]]) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from jobs.waiting import wait_until
 from state.signing import SigningKey
+from tests.cluster.streaming import wait_until_restarted
 from tests.jobs.flows import classifier, phishing
 from tests.kafka.jobs import KafkaJob
 from tests.kafka.producing import Producing
@@ -62,7 +63,7 @@ def kill(cluster, job_id: str) -> None:
     restarts = cluster.rest.restarts(job_id)
     cluster.kill_task_manager(1)
     cluster.start_task_manager(1)
-    wait_until(lambda: cluster.rest.restarts(job_id) > restarts, "a restart", timeout_s=PATIENCE_S)
+    wait_until_restarted(cluster.rest, job_id, after=restarts)
 
 
 def test_each_message_takes_effect_once_whatever_is_killed(cluster, topics, tmp_path) -> None:
@@ -71,28 +72,28 @@ def test_each_message_takes_effect_once_whatever_is_killed(cluster, topics, tmp_
     commanded = Commanded(topics, tmp_path)
     job_id = commanded.job.submit(cluster)
     events = phishing(900)
-    with Producing(topics, events, per_second=60) as producing:
+    # So that records are left for the model that is deployed, however long the first kills take.
+    first, second = events[:600], events[600:]
 
-        def killed_after(op: str, model: str, **fields: object) -> None:
-            """Kill at some time between the message and its answer, or right behind it."""
-            commanded.say(op, model, **fields)
-            begun = producing.sent
-            later = min(begun + rng.randrange(30), len(events))
-            wait_until(lambda: producing.sent >= later, "records", timeout_s=PATIENCE_S)
-            kill(cluster, job_id)
-            commanded.wait_for_answers()
+    def killed_after(producing: Producing, limit: int, op: str, **fields: object) -> None:
+        """Kill at some time between the message and its answer, or right behind it."""
+        commanded.say(op, "b", **fields)
+        later = min(producing.sent + rng.randrange(30), limit)
+        wait_until(lambda: producing.sent >= later, "records", timeout_s=PATIENCE_S)
+        kill(cluster, job_id)
+        commanded.wait_for_answers()
 
-        killed_after("deploy", "b", task="classification", spec=BAYES)
-        killed_after("promote", "b")
+    def learned() -> list[str]:
+        log = topics.rows("learn_log")
+        return [r["version"] for r in log if (r["model"], r["kind"]) == ("b", "example")]
 
-        def learned() -> list[str]:
-            log = topics.rows("learn_log")
-            return [r["version"] for r in log if (r["model"], r["kind"]) == ("b", "example")]
-
+    with Producing(topics, first, per_second=60) as producing:
+        killed_after(producing, len(first), "deploy", task="classification", spec=BAYES)
+        killed_after(producing, len(first), "promote")
+    with Producing(topics, second, per_second=60) as producing:
         wait_until(lambda: len(learned()) > 20, "versions to go back to", timeout_s=PATIENCE_S)
-        target = learned()[10]
-        killed_after("rollback", "b", version=target)
-        killed_after("publish", "b")
+        killed_after(producing, len(second), "rollback", version=learned()[10])
+        killed_after(producing, len(second), "publish")
 
     answers = commanded.answers()
     assert {seq: len(acks) for seq, acks in answers.items()} == dict.fromkeys(range(1, 5), 1)

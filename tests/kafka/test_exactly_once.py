@@ -8,6 +8,7 @@ import pytest
 
 from jobs.broker import Broker
 from jobs.waiting import wait_until
+from tests.cluster.streaming import wait_until_restarted
 from tests.jobs.flows import LOGISTIC, classifier, phishing
 from tests.kafka.jobs import KafkaJob
 from tests.kafka.producing import Producing
@@ -71,11 +72,7 @@ def test_task_managers_are_killed_at_random_and_each_record_counts_once(cluster,
             restarts = cluster.rest.restarts(job_id)
             cluster.kill_task_manager(1)
             cluster.start_task_manager(1)
-            wait_until(
-                lambda r=restarts: cluster.rest.restarts(job_id) > r,
-                "a restart",
-                timeout_s=PATIENCE_S,
-            )
+            wait_until_restarted(cluster.rest, job_id, after=restarts)
     wait_for_all(job, events)
     assert_each_once(job, events)
 

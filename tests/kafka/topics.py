@@ -9,6 +9,9 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, NewPartitions, NewTopic
 from kafka.structs import OffsetAndMetadata
 
+from jobs.waiting import wait_until
+from tests.patience import PATIENCE_S
+
 
 class Topics:
     """The topics whose names begin with `prefix`."""
@@ -38,6 +41,11 @@ class Topics:
                     NewTopic(self.name(topic), partitions, 1, topic_configs=configs or {})
                     for topic in topics
                 ]
+            )
+            # The controller has them before the broker that is asked next does.
+            names = {self.name(topic) for topic in topics}
+            wait_until(
+                lambda: names <= set(admin.list_topics()), "the topics", timeout_s=PATIENCE_S
             )
 
     def grow(self, topic: str, partitions: int) -> None:
