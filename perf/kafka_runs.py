@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -324,9 +324,9 @@ def common_options(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def chosen(parts: list[str] | None) -> list[System]:
+def chosen(parts: list[str] | None, systems: Sequence[System] = SYSTEMS) -> list[System]:
     """The systems whose names have one of these parts; all of them without."""
-    return [system for system in SYSTEMS if not parts or any(part in system.name for part in parts)]
+    return [system for system in systems if not parts or any(part in system.name for part in parts)]
 
 
 def same(runs: list[list[Departure]]) -> bool:

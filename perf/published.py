@@ -30,7 +30,7 @@ from msgspec import Struct
 from rich.console import Console
 
 from events.messages import PublishedManifest
-from perf.kafka_runs import Bench, System, common_options, now_ms
+from perf.kafka_runs import Bench, System, chosen, common_options, now_ms
 from perf.report import Row, conclude, environment
 
 _ROOT = Path(__file__).parent.parent
@@ -77,11 +77,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=40.0)
     parser.add_argument("--warm-up", type=float, default=15.0, help="seconds that do not count")
     options = parser.parse_args(argv)
-    systems = [
-        system
-        for system in SYSTEMS
-        if not options.systems or any(part in system.name for part in options.systems)
-    ]
+    systems = chosen(options.systems, SYSTEMS)
     console = Console()
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="riverrun-perf-") as name, Bench(Path(name)) as bench:

@@ -129,6 +129,14 @@ class Streaming:
         return found
 
 
+def replace_task_manager(cluster: Cluster, job_id: str) -> None:
+    """Kill the only task manager, start it again, and wait until the job runs in it."""
+    restarts = cluster.rest.restarts(job_id)
+    cluster.kill_task_manager(1)
+    cluster.start_task_manager(1)
+    wait_until_restarted(cluster.rest, job_id, after=restarts)
+
+
 def wait_until_restarted(rest: Rest, job_id: str, after: int) -> None:
     """Until a job was restarted more often than `after`, and every task runs again.
 

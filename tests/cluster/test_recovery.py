@@ -9,7 +9,7 @@ import pytest
 from jobs.audit import Verdict, audit
 from jobs.cluster import Cluster
 from jobs.waiting import wait_until
-from tests.cluster.streaming import Streaming, assert_once, assert_same
+from tests.cluster.streaming import Streaming, assert_once, assert_same, replace_task_manager
 from tests.jobs.flows import T0, classifier, phishing
 from tests.patience import PATIENCE_S
 
@@ -55,7 +55,7 @@ def test_a_job_whose_task_manager_is_killed_six_times_writes_what_it_would_have(
         if point == in_checkpoint:
             kill_in_a_checkpoint(cluster, job, feeding, point)
         else:
-            kill(cluster, job)
+            replace_task_manager(cluster, job_id)
     feeding.rest()
     assert job.rest.checkpoints(job_id)["counts"]["restored"] > 0
 
@@ -66,14 +66,6 @@ def test_a_job_whose_task_manager_is_killed_six_times_writes_what_it_would_have(
     assert len(got["dead_letters"]) == 10
     found = audit(job.config)
     assert (found.verdicts, found.forks) == ({Verdict.EQUAL: len(MODELS) * 600}, 0)
-
-
-def kill(cluster: Cluster, job: Streaming) -> None:
-    """Kill the task manager, start it again and wait until the job runs again."""
-    restarts = job.rest.restarts(job.job_id)
-    cluster.kill_task_manager(1)
-    cluster.start_task_manager(1)
-    job.wait_until_restarted(after=restarts)
 
 
 def kill_in_a_checkpoint(
@@ -145,9 +137,7 @@ def test_process_mode_survives_a_kill_and_goes_on_from_a_savepoint(cluster, tmp_
     job_id = job.submit()
     job.wait_for(100)
     job.feed(events[200:300])
-    cluster.kill_task_manager(1)
-    cluster.start_task_manager(1)
-    job.wait_until_restarted(after=0)
+    replace_task_manager(cluster, job_id)
     assert job.rest.checkpoints(job_id)["counts"]["restored"] > 0
     job.feed(events[300:400])
     job.wait_for(300)

@@ -12,7 +12,7 @@ from jobs.config import Config
 from jobs.errors import Failure
 from jobs.processes import free_port
 from jobs.waiting import wait_until
-from tests.cluster.streaming import Streaming
+from tests.cluster.streaming import Streaming, replace_task_manager
 from tests.cluster.telling import rest_answers
 from tests.conftest import SETTINGS
 from tests.jobs import alerting
@@ -183,11 +183,8 @@ def test_an_alert_that_arrives_twice_has_the_same_id_and_says_the_same(secretive
         job.submit()
         wanted = alerting.expected(job.config)
         arrived(server, [alert["alert"] for alert in wanted])
-        restarts = job.rest.restarts(job.job_id)
         # There was no checkpoint: all is read again, and told again.
-        secretive.kill_task_manager(1)
-        secretive.start_task_manager(1)
-        job.wait_until_restarted(after=restarts)
+        replace_task_manager(secretive, job.job_id)
         by_id = {alert["alert"]: alert for alert in wanted}
         wait_until(
             lambda: all(server.ids().count(id) > 1 for id in by_id),

@@ -8,7 +8,7 @@ import pytest
 
 from jobs.waiting import wait_until
 from state.signing import SigningKey
-from tests.cluster.streaming import wait_until_restarted
+from tests.cluster.streaming import replace_task_manager
 from tests.jobs.flows import classifier, phishing
 from tests.kafka.jobs import KafkaJob
 from tests.kafka.producing import Producing
@@ -58,14 +58,6 @@ class Commanded:
         wait_until(lambda: len(self.answers()) == self.sent, "an answer each", timeout_s=PATIENCE_S)
 
 
-def kill(cluster, job_id: str) -> None:
-    """Kill the task manager, and wait until the job was restarted in another."""
-    restarts = cluster.rest.restarts(job_id)
-    cluster.kill_task_manager(1)
-    cluster.start_task_manager(1)
-    wait_until_restarted(cluster.rest, job_id, after=restarts)
-
-
 def test_each_message_takes_effect_once_whatever_is_killed(cluster, topics, tmp_path) -> None:
     rng = random.Random(SEED)
     print(f"RIVERRUN_SEED={SEED}")
@@ -80,7 +72,7 @@ def test_each_message_takes_effect_once_whatever_is_killed(cluster, topics, tmp_
         commanded.say(op, "b", **fields)
         later = min(producing.sent + rng.randrange(30), limit)
         wait_until(lambda: producing.sent >= later, "records", timeout_s=PATIENCE_S)
-        kill(cluster, job_id)
+        replace_task_manager(cluster, job_id)
         commanded.wait_for_answers()
 
     def learned() -> list[str]:

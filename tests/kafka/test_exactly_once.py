@@ -8,7 +8,7 @@ import pytest
 
 from jobs.broker import Broker
 from jobs.waiting import wait_until
-from tests.cluster.streaming import wait_until_restarted
+from tests.cluster.streaming import replace_task_manager
 from tests.jobs.flows import LOGISTIC, classifier, phishing
 from tests.kafka.jobs import KafkaJob
 from tests.kafka.producing import Producing
@@ -69,10 +69,7 @@ def test_task_managers_are_killed_at_random_and_each_record_counts_once(cluster,
             wait_until(lambda p=point: producing.sent >= p, "records", timeout_s=PATIENCE_S)
             if kill == 2:
                 between_pre_commit_and_commit(cluster, job_id)
-            restarts = cluster.rest.restarts(job_id)
-            cluster.kill_task_manager(1)
-            cluster.start_task_manager(1)
-            wait_until_restarted(cluster.rest, job_id, after=restarts)
+            replace_task_manager(cluster, job_id)
     wait_for_all(job, events)
     assert_each_once(job, events)
 
