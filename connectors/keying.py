@@ -138,6 +138,20 @@ def control_rows(stream: DataStream, wanted: bool) -> DataStream:
     return DataStream(j_stream.filter(java_code.new("ControlRows", wanted)))
 
 
+def passed_on(stream: DataStream) -> DataStream:
+    """Rows `(key, text)` as rows of a source, whose texts the join hands to every subtask behind it."""
+    return DataStream(stream._j_data_stream.map(java_code.new("PassedOn")).setParallelism(1))
+
+
+def keys_of_subtasks(key_groups: int, parallelism: int, prefix: str) -> list[str]:
+    """For each subtask of an operator behind `key_rows` a key that reaches it."""
+    found: dict[int, str] = {}
+    for group, key in enumerate(keys_of_all_groups(key_groups, prefix)):
+        # As Flink's KeyGroupRangeAssignment has it.
+        found.setdefault(group * parallelism // key_groups, key)
+    return [found[subtask] for subtask in range(parallelism)]
+
+
 def keys_of_all_groups(key_groups: int, prefix: str) -> list[str]:
     """For each key group of `key_rows` a key in it, made of `prefix` and a number."""
     return list(java_code.named("KeyGroups").keys(key_groups, prefix))

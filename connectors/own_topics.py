@@ -54,7 +54,7 @@ def own_topic(
     )
     stream = env._j_stream_execution_environment.fromSource(
         java_code.new("kafka.OwnTopic", source, not remembers, key if greets else None),
-        jvm.org.apache.flink.api.common.eventtime.WatermarkStrategy.noWatermarks(),
+        java_code.new("NoTime"),
         f"{name}: Kafka",
     )
     return DataStream(stream.setParallelism(1).uid(uid))
@@ -66,8 +66,3 @@ def keyed_texts(stream: DataStream) -> DataStream:
     # Left to itself it has the environment's, and what one subtask says is dealt out to several.
     parallelism = stream._j_data_stream.getTransformation().getParallelism()
     return DataStream(keyed.setParallelism(parallelism) if parallelism > 0 else keyed)
-
-
-def addressed(stream: DataStream, address: str) -> DataStream:
-    """Of rows `(address, text)` the texts with one address."""
-    return DataStream(stream._j_data_stream.flatMap(java_code.new("Addressed", address)))

@@ -266,7 +266,7 @@ def _warn_of_pattern(
 def _timeout(
     admin: "Admin", config: Config, section: str, sink: KafkaSink, warn: Callable[[str], None]
 ) -> Iterator[str]:
-    wanted = kafka_clients.sink_properties(config, sink)[_TIMEOUT]
+    wanted = kafka_clients.sink_properties(config, section, sink)[_TIMEOUT]
     if not wanted.isdigit():
         yield f"[{section}] properties.{_TIMEOUT!r} is no number of milliseconds"
         return

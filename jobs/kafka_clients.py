@@ -11,10 +11,10 @@ _OF_SOURCES = {
     "isolation.level": "read_committed",
     "partition.discovery.interval.ms": "30000",
 }
-_OF_SINKS = {
-    # A record leaves as soon as the one before it has; more of them make a batch by themselves.
-    "linger.ms": "0",
-}
+# Somebody may wait for these: a record leaves as soon as the one before it has. Others wait a moment
+# for more of their kind, as a request each is most of what a broker does.
+_AWAITED = frozenset({"predictions", "alerts", "commands", "control_acks"})
+_LINGER_MS = 50
 
 
 def inputs(config: Config) -> Iterator[tuple[str, KafkaInput]]:
@@ -82,10 +82,10 @@ def source_properties(source: KafkaInput) -> dict[str, str]:
     return {**_OF_SOURCES, **properties(source)}
 
 
-def sink_properties(config: Config, sink: KafkaSink) -> dict[str, str]:
+def sink_properties(config: Config, output: str, sink: KafkaSink) -> dict[str, str]:
     """With transactions that outlive the longest outage, as configured."""
     return {
-        **_OF_SINKS,
+        "linger.ms": "0" if output in _AWAITED else str(_LINGER_MS),
         "transaction.timeout.ms": str(config.job.max_outage_ms),
         **properties(sink),
     }

@@ -331,7 +331,7 @@ def _write(
         stream,
         topic=kafka_clients.topic(sink),
         servers=kafka_clients.servers(sink),
-        properties=kafka_clients.sink_properties(config, sink),
+        properties=kafka_clients.sink_properties(config, output, sink),
         delivery=sink.delivery,
         transactional_id_prefix=kafka_clients.transactional_id(config, output, place),
         by_chain=output == "learn_log",

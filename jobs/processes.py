@@ -29,7 +29,10 @@ class Process(NamedTuple):
 
 
 def spawn(command: Sequence[str], *, env: Mapping[str, str], cwd: Path, output: Path) -> Process:
-    """Start a process in a session of its own, so that Ctrl-C in this terminal does not end it.
+    """Start a process in a process group of its own, so that Ctrl-C in this terminal does not end it.
+
+    Not in a session of its own: on Linux that may make a group for the scheduler, too, and between those
+    no thread's niceness counts (`kernel.sched_autogroup_enabled`).
 
     Parameters
     ----------
@@ -44,7 +47,7 @@ def spawn(command: Sequence[str], *, env: Mapping[str, str], cwd: Path, output: 
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
+            process_group=0,
         )
     started = _started(child.pid)
     if started is None:

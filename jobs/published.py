@@ -14,15 +14,15 @@ from pyflink.datastream import DataStream, StreamExecutionEnvironment
 from connectors import keying, own_topics
 from jobs import kafka_clients
 from jobs.config import ConfigError
-from jobs.settings import Config, KafkaSink
-from operators import queueing_join
+from jobs.settings import MAX_PARALLELISM, Config, KafkaSink
+from operators import predictor, queueing_join
 from operators.evaluator import Evaluator
 from operators.learning import LaneSettings, Out
 from operators.live import Deployment
 from operators.predictor import Predictor
 from operators.publishing import PublishSettings
 from operators.queueing_join import QueueingLabelJoin
-from operators.serving import DEAD_LETTERS, PREDICTIONS, SAID, ServingSettings
+from operators.serving import ServingSettings
 from operators.trainer import Trainer
 from state import names, snapshots
 from state.names import PICKLED, TEXT, Uid
@@ -30,7 +30,8 @@ from state.signing import KeyFileError, SigningKey
 
 SHIPPED = (QueueingLabelJoin, Predictor, Evaluator, Trainer)
 
-_ROW = Types.ROW([TEXT, TEXT])
+# Under these keys versions go to predictors; requests go under their ids.
+_VERSIONS = "versions "
 
 
 class Wiring(NamedTuple):
@@ -59,20 +60,25 @@ def _predicting(
 ) -> list[DataStream]:
     """Join, predictors, evaluator: their dead letters."""
     alone = config.job.parallelism == 1
+    batched = config.job.execution == "thread"
     evaluates = bool(config.evaluations or config.monitors)
+    versions = keying.passed_on(_own_topic(env, config, "versions", "versions", remembers=False))
     joined = (
         wiring.process(
-            keying.key_rows(wiring.events(env, config), TEXT, PICKLED, in_place=alone),
+            keying.key_rows(
+                wiring.events(env, config).union(versions), TEXT, PICKLED, in_place=alone
+            ),
             QueueingLabelJoin(
                 config.join_settings(),
                 config.decoder(),
                 bool(config.dead_letters),
                 any(model.settings.learn_on == "arrival" for model in models),
                 evaluates,
+                keying.keys_of_subtasks(MAX_PARALLELISM, config.job.parallelism, _VERSIONS),
             ),
-            TEXT,
+            Types.ROW([TEXT, PICKLED]),
             queueing_join.SIDES,
-            config.job.execution == "thread",
+            batched,
             value_state=names.HELD.name,
         )
         .name("LabelJoin")
@@ -90,30 +96,31 @@ def _predicting(
         raw_bytes=config.limits.raw_bytes,
         monitored=bool(config.monitors),
     )
-    versions = _own_topic(env, config, "versions", "versions", remembers=False)
-    requests = keying.key_rows(own_topics.keyed_texts(joined), TEXT, TEXT)
     answered = (
-        requests.connect(versions.broadcast(names.VERSION_PARTS))
-        .process(Predictor(settings, [model.pickled for model in models]), output_type=_ROW)
+        wiring.process(
+            keying.key_rows(joined, TEXT, PICKLED, in_place=alone),
+            Predictor(settings, [model.pickled for model in models]),
+            TEXT,
+            predictor.SIDES,
+            batched,
+            value_state=names.HELD_REQUESTS.name,
+        )
         .name("Predictor")
         .uid(Uid.PREDICTOR)
     )
-    wiring.sink(config, "predictions", own_topics.addressed(answered, PREDICTIONS))
+    wiring.sink(config, "predictions", answered)
     posted: list[DataStream] = []
     if evaluates:
         evaluated = _evaluated(env, config, models, answered)
         wiring.sink(config, "evaluations", evaluated)
         posted = wiring.monitor(config, evaluated)
-    return [
-        *_sides([joined, *posted], names.DEAD_LETTERS),
-        own_topics.addressed(answered, DEAD_LETTERS),
-    ]
+    return _sides([joined, answered, *posted], names.DEAD_LETTERS)
 
 
 def _evaluated(
     env: StreamExecutionEnvironment, config: Config, models: list[Deployment], answered: DataStream
 ) -> DataStream:
-    said = own_topics.keyed_texts(own_topics.addressed(answered, SAID))
+    said = own_topics.keyed_texts(keying.side_output(answered, names.SAID))
     outcomes = _own_topic(env, config, "learn_queue", None, remembers=True)
     tasks = {model.settings.name: model.settings.task for model in models}
     roles = {model.settings.name: model.settings.role for model in models}

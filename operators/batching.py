@@ -13,7 +13,7 @@ The reply is little-endian: the number of codes, four 64-bit integers for each o
 output, a number, a length), then the bytes of each.
 
 A row of the reply begins with what its items want of the next function's map: how many names, the
-length of each, in 32 bits, and the names.
+length of each, in 32 bits, and the names. A function without such a map gets the row as it is.
 """
 
 import pickle
@@ -35,8 +35,10 @@ _SET_TIMER: Final = 5
 _DELETE_TIMER: Final = 6
 _PUT_ENTRY: Final = 7
 _REMOVE_ENTRY: Final = 8
+_WAKE: Final = 9
 
 _CODE_SIZE: Final = 4
+_WANTS_NOTHING: Final = 4
 
 
 class Follow(Protocol):
@@ -62,6 +64,9 @@ class Follow(Protocol):
 
     def delete_timer(self, place: int, time: int) -> None:
         """One that was set."""
+
+    def wake(self, place: int, time: int) -> None:
+        """By the clock, in ms since the epoch: `on_timer` is called then."""
 
     def put_entry(self, name: str, value: Any) -> None:
         """Into the map of the current key."""
@@ -115,6 +120,9 @@ class AtOnce:
     def delete_timer(self, place: int, time: int) -> None:
         self._ctx.timer_service().delete_event_time_timer(time)
 
+    def wake(self, place: int, time: int) -> None:
+        self._ctx.timer_service().register_processing_time_timer(time)
+
     def put_entry(self, name: str, value: Any) -> None:
         self._entries.put(name, value)
 
@@ -166,6 +174,9 @@ class Reply:
     def delete_timer(self, place: int, time: int) -> None:
         self._codes += (_DELETE_TIMER, place, time, 0)
 
+    def wake(self, place: int, time: int) -> None:
+        self._codes += (_WAKE, place, time, 0)
+
     def put_entry(self, name: str, value: Any) -> None:
         named, data = name.encode(), pickle.dumps(value)
         self._codes += (_PUT_ENTRY, 0, len(named), len(data))
@@ -185,6 +196,12 @@ class Reply:
             self._data += (named, data)
         codes = [len(self._codes) // _CODE_SIZE, *self._codes]
         return b"".join((_little_endian("q", codes), *self._data))
+
+
+def items_of(row: bytes) -> list[Any]:
+    """The items of a row that `send` made of such as want nothing."""
+    items: list[Any] = pickle.loads(memoryview(row)[_WANTS_NOTHING:])
+    return items
 
 
 def _little_endian(kind: str, numbers: list[int]) -> bytes:

@@ -7,9 +7,9 @@ import msgspec
 from pyflink.datastream import KeyedProcessFunction, RuntimeContext
 
 from models.tasks import TaskName
-from operators.asking import arrived, queued_of
 from operators.evaluating import Matched, Matching
 from operators.gauges import Gauges
+from operators.queued import arrived, queued_of
 from operators.roles import Role
 from state import names
 

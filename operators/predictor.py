@@ -1,21 +1,28 @@
 """Predictor: the Flink function that answers requests from published versions, by transaction id.
 
-Versions come by broadcast, and none is in Flink's state: who starts reads the versions topic again.
+Versions come by way of the join, a copy for each subtask, and none is in Flink's state: who starts reads
+the versions topic again.
 """
 
+import pickle
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from pyflink.common import Row
-from pyflink.datastream import KeyedBroadcastProcessFunction, RuntimeContext
+from pyflink.datastream import KeyedProcessFunction, RuntimeContext
 
-from operators.asking import arrived, asked_of
+from operators import batching
+from operators.batching import AtOnce, Follow, Reply
 from operators.collecting import spare_what_is_loaded
 from operators.gauges import BY_MODELS, Gauges, add_reasons, dead_letters, in_us
-from operators.serving import Serving, ServingSettings
+from operators.items import Item, asked_of_item
+from operators.queued import arrived
+from operators.serving import PREDICTIONS, SAID, Serving, ServingSettings
 from state import names, snapshots
+
+SIDES = (names.DEAD_LETTERS, names.SAID)
+_DEAD_LETTERS, _SAID = range(len(SIDES))
 
 # How soon a request that waits is looked at again, where few do. Where many do, one looks at so many a
 # second that there is time for a version to come in.
@@ -23,12 +30,14 @@ _LOOK_AGAIN_MS = 100
 _LOOKS_PER_MS = 2
 _SWITCH_S = 0.000_5
 
+# Requests of one id; a second one is of another transaction, which came before there was any version.
+Held = tuple[Item, ...]
 
-class Predictor(KeyedBroadcastProcessFunction):
+
+class Predictor(KeyedProcessFunction):
     """Answers each request with the newest versions; before there is one of each model it waits.
 
-    Main output: `Row(address, text)`, see `operators.serving`. A timer of such a function has no
-    side outputs.
+    Main output: predictions; side outputs: dead letters, what was said.
 
     Parameters
     ----------
@@ -46,8 +55,8 @@ class Predictor(KeyedBroadcastProcessFunction):
         # A prediction waits no longer than that for a thread that loads, between two of its calls.
         sys.setswitchinterval(_SWITCH_S)
         serving = self._serving = Serving(self._settings)
-        self._held = runtime_context.get_state(names.HELD_REQUEST)
-        # Ids of the requests that wait, as far as they are known: a timer tells of each.
+        self._held = runtime_context.get_state(names.HELD_REQUESTS)
+        # How many wait, as far as is known: a timer tells of each.
         self._waiting: set[str] = set()
         numbers: dict[str, Callable[[], int]] = {
             "predictions": lambda: serving.predictions,
@@ -66,42 +75,68 @@ class Predictor(KeyedBroadcastProcessFunction):
         add_reasons(self._gauges, serving.dead_letters, BY_MODELS)
         spare_what_is_loaded()
         serving.loader.start()
+        batching.opened(self)
 
     def close(self) -> None:
         self._serving.loader.close()
 
-    def process_broadcast_element(self, value: tuple[str, str], ctx: Any) -> Iterable[Any]:
-        self._serving.take(arrived(value[1])[2])
-        return ()
+    def run(self, batch: bytes) -> bytes:
+        """Handle a batch; what goes in and out is described in operators/batching.py."""
+        stored, records, _, _ = pickle.loads(batch)
+        held: list[Held] = [() if each is None else pickle.loads(each) for each in stored]
+        reply = Reply()
+        each = iter(records)
+        for place, record in zip(each, each, strict=True):
+            for item in batching.items_of(record):
+                held[place] = self._come(item, place, held[place], reply)
+        return reply.written()
 
-    def process_element(self, value: str, ctx: Any) -> Iterable[Any]:
+    def show(self) -> None:
+        """Show what metrics have changed."""
+        self._gauges.show()
+
+    def process_element(self, value: Item | str, ctx: Any) -> Iterable[Any]:
         self._gauges.changing(ctx)
-        if not self._serving.ready and len(self._waiting) < self._settings.hold_limit:
-            self._held.update(value)
-            self._wait(ctx)
-            return ()
-        return self._answer(value)
+        follow = AtOnce(SIDES, ctx, self._held)
+        self._come(value, 0, self._held.value() or (), follow)
+        return follow.out
 
-    def on_timer(self, timestamp: int, ctx: Any) -> Iterator[Any]:
+    def on_timer(self, timestamp: int, ctx: Any) -> Iterable[Any]:
         self._gauges.woken(ctx)
-        held = self._held.value()
-        if held is None:
-            return
-        if not self._serving.ready:
-            self._wait(ctx)
-            return
-        self._held.clear()
-        self._waiting.discard(ctx.get_current_key())
-        yield from self._answer(held)
+        held: Held = self._held.value() or ()
+        follow = AtOnce(SIDES, ctx, self._held)
+        if held and not self._serving.ready:
+            self._wait(0, held, follow)
+        elif held:
+            self._held.clear()
+            self._waiting.discard(held[0][1])
+            for item in held:
+                self._answer(item, follow)
+        return follow.out
 
-    def _wait(self, ctx: Any) -> None:
-        self._waiting.add(ctx.get_current_key())
-        timers = ctx.timer_service()
+    def _come(self, item: Item | str, place: int, held: Held, follow: Follow) -> Held:
+        """A request, or a record of the versions topic; what waits then."""
+        if isinstance(item, str):
+            self._serving.take(arrived(item)[2])
+        elif self._serving.ready or len(self._waiting) >= self._settings.hold_limit:
+            self._answer(item, follow)
+        else:
+            held = (*held, item)
+            follow.put(place, held)
+            self._wait(place, held, follow)
+        return held
+
+    def _wait(self, place: int, held: Held, follow: Follow) -> None:
+        self._waiting.add(held[0][1])
         soon = max(_LOOK_AGAIN_MS, len(self._waiting) // _LOOKS_PER_MS)
-        timers.register_processing_time_timer(timers.current_processing_time() + soon)
+        follow.wake(place, time.time_ns() // 1_000_000 + soon)
 
-    def _answer(self, value: str) -> list[Any]:
-        return [Row(*addressed) for addressed in self._serving.answer(asked_of(value))]
+    def _answer(self, item: Item, follow: Follow) -> None:
+        for address, text in self._serving.answer(asked_of_item(item)):
+            if address == PREDICTIONS:
+                follow.emit(text)
+            else:
+                follow.side(_SAID if address == SAID else _DEAD_LETTERS, text)
 
 
 def _age_ms(created: int) -> int:

@@ -47,8 +47,9 @@ class PublishSettings(Struct, frozen=True):
         `sample` of it, chosen by id.
     signing_key_file : str
         Opened where the learner runs.
-    nice : int
-        How far the learner stands back from others on its machine, as `nice` has it: 0 to 19.
+    nice : int or "idle"
+        How far the learner stands back from others on its machine, as `nice` has it: 0 to 19. Idle: it
+        runs where nobody else wants to.
     """
 
     job: str
@@ -59,7 +60,7 @@ class PublishSettings(Struct, frozen=True):
     max_lag_ms: int | None
     on_lag: OnLag
     sample: float
-    nice: int = 0
+    nice: int | Literal["idle"] = 0
 
 
 class Publisher:

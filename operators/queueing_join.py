@@ -1,11 +1,13 @@
 """QueueingLabelJoin: LabelJoin of published mode, whose examples go to the learn queue."""
 
+from collections.abc import Sequence
+
 from events.decode import Decoder
-from operators.asking import asked_text, queued_text
 from operators.batching import Follow
-from operators.items import EXAMPLE, REQUEST, asked_of_item, stamped
+from operators.items import EXAMPLE, REQUEST, stamped
 from operators.joining import JoinSettings, Outcome, Send
 from operators.label_join import LabelJoin
+from operators.queued import queued_text
 from state import names
 
 SIDES = (names.DEAD_LETTERS, names.LEARN_QUEUE)
@@ -13,7 +15,9 @@ _QUEUE = 1
 
 
 class QueueingLabelJoin(LabelJoin):
-    """Main output: requests as JSON; side outputs: dead letters, records of the learn queue.
+    """Main output: `Row(id, request)`; side outputs: dead letters, records of the learn queue.
+
+    Published versions pass through here, to every subtask of the predictors: `Row(key, text)`.
 
     Parameters
     ----------
@@ -21,6 +25,8 @@ class QueueingLabelJoin(LabelJoin):
         Whether a model learns when a transaction arrives.
     evaluates : bool
         Whether anybody waits for outcomes that nobody learns.
+    every_predictor : sequence of str
+        A key of each subtask of the predictors.
     """
 
     _sides = SIDES
@@ -32,8 +38,9 @@ class QueueingLabelJoin(LabelJoin):
         written: bool,
         learns_requests: bool,
         evaluates: bool,
+        every_predictor: Sequence[str],
     ) -> None:
-        super().__init__(settings, decoder, None, written)
+        super().__init__(settings, decoder, None, written, every_predictor)
         self._learns_requests = learns_requests
         self._evaluates = evaluates
 
@@ -45,7 +52,7 @@ class QueueingLabelJoin(LabelJoin):
                 continue
             item = outcome.item
             if item[0] == REQUEST:
-                follow.emit(asked_text(asked_of_item(stamped(item, self._stamps))))
+                follow.send(id, stamped(item, self._stamps))
             if self._queued(item[0], item):
                 follow.side(_QUEUE, queued_text(item))
         super()._tell(others, id, follow)

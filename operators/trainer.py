@@ -7,17 +7,17 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from pyflink.datastream import RuntimeContext
 
-from operators.asking import arrived, queued_of
 from operators.batching import AtOnce
 from operators.gauges import Gauges
 from operators.items import EXAMPLE, FORGET
 from operators.online_model import SIDES, OnlineModel
 from operators.publishing import Publisher, PublishSettings
+from operators.queued import arrived, queued_of
 from state import names
 from state.signing import SigningKey
 
@@ -45,7 +45,7 @@ class Trainer(OnlineModel):
         self._bad = 0
         self._woken_at = 0
         self._published = runtime_context.get_state(names.PUBLISHED)
-        _stand_back(self._publishing.nice)
+        stand_back(self._publishing.nice)
         self._key = SigningKey.load(Path(self._publishing.signing_key_file))
         super().open(runtime_context)
         numbers: dict[str, Callable[[], int]] = {
@@ -117,7 +117,11 @@ class Trainer(OnlineModel):
         return number
 
 
-def _stand_back(nice: int) -> None:
+def stand_back(nice: int | Literal["idle"]) -> None:
     """Let others on this machine go first: predictors, say. On Linux niceness is the thread's own."""
-    if sys.platform == "linux":
+    if sys.platform != "linux":
+        return
+    if nice == "idle":
+        os.sched_setscheduler(threading.get_native_id(), os.SCHED_IDLE, os.sched_param(0))
+    else:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)

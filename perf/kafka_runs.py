@@ -229,6 +229,7 @@ class Bench:
         if system.outputs:
             for output in ("evaluations", "learn_log"):
                 outputs[output] = {**sink, "topic": self.topic(f"{target}-{output}")}
+        properties: dict[str, str] = {}
         job: dict[str, Any] = {
             "name": target,
             "checkpoint_dir": str(folder / "checkpoints"),
@@ -241,11 +242,14 @@ class Bench:
             # What comes before the first version waits for it, however much that is.
             job["hold_limit"] = 1_000_000
             outputs["security"] = {"signing_key_file": str(key)}
+            # As docs/published.md has it for a machine with few cores.
+            outputs["published"] = {"learner_nice": "idle"}
+            properties = {"fetch.max.wait.ms": "10", "fetch.min.bytes": "65536"}
             for output in PUBLISHED_TOPICS:
                 outputs[output] = {**sink, "topic": f"{target}-{output}"}
         return {
             "job": {**job, "isolate_model": system.task_managers == 2 and not system.published},
-            "features": {**connection, "topic": source},
+            "features": {**connection, "topic": source, "properties": properties},
             **outputs,
             "models": [{"name": "m", "task": "classification", "spec": KAFKA_SPECS[model]}],
         }

@@ -43,9 +43,8 @@ GATE_WAITING = ListStateDescriptor("gate-waiting-v1", PICKLED)  # their verdicts
 
 # Published mode: Trainer by model, Predictor and Evaluator by transaction id
 PUBLISHED = ValueStateDescriptor("published-v1", PICKLED)  # never: what was published last
-HELD_REQUEST = ValueStateDescriptor("held-request-v1", TEXT)  # every model has a version
+HELD_REQUESTS = ValueStateDescriptor("held-requests-v1", PICKLED)  # every model has a version
 MATCHED = ValueStateDescriptor("matched-v1", PICKLED)  # the transaction's last label, or `forget`
-VERSION_PARTS = MapStateDescriptor("version-parts-v1", TEXT, TEXT)  # nothing lies there
 
 # Monitor, by model and role
 MONITORED = ValueStateDescriptor(
@@ -68,6 +67,7 @@ CONTROL_LOG = OutputTag("control-log", TEXT)
 VERSIONS = OutputTag("versions", TEXT)
 ALERTS = OutputTag("alerts", TEXT)
 OBSERVATIONS = OutputTag("observations", TEXT)
+SAID = OutputTag("said", TEXT)
 # The outputs that are side outputs of some operator, and what the monitor is told.
 SIDE_OUTPUTS = {
     "evaluations": EVALUATIONS,

@@ -61,6 +61,7 @@ public final class Batched extends EmbeddedPythonKeyedProcessOperator {
     private static final int DELETE_TIMER = 6;
     private static final int PUT_ENTRY = 7;
     private static final int REMOVE_ENTRY = 8;
+    private static final int WAKE = 9;
     private static final int CODE_SIZE = 4;
 
     private static final int MOST_RECORDS = 256;
@@ -224,6 +225,13 @@ public final class Batched extends EmbeddedPythonKeyedProcessOperator {
         records.text(text(timer.getKey()));
         records.pair();
         added();
+    }
+
+    /** One that `wake` was set for, or PyFlink's own: the function hears of it by itself. */
+    public void onProcessingTime(InternalTimer timer) throws Exception {
+        flush();
+        setCurrentKey(timer.getKey());
+        super.onProcessingTime(timer);
     }
 
     public void processWatermark(Watermark mark) throws Exception {
@@ -400,6 +408,10 @@ public final class Batched extends EmbeddedPythonKeyedProcessOperator {
                 case DELETE_TIMER:
                     setCurrentKey(keysOfBatch[place]);
                     timers.deleteEventTimeTimer(VoidNamespace.INSTANCE, first);
+                    break;
+                case WAKE:
+                    setCurrentKey(keysOfBatch[place]);
+                    timers.registerProcessingTimeTimer(VoidNamespace.INSTANCE, first);
                     break;
                 case PUT_ENTRY:
                     String name = text(reply, at, (int) first);

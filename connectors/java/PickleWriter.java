@@ -65,6 +65,23 @@ final class PickleWriter {
         return Arrays.copyOf(out.data, out.size);
     }
 
+    /** The pickle of (verdict, 0, None, text). */
+    static byte[] toEverybody(int verdict, String text) {
+        PickleWriter out = new PickleWriter();
+        // PROTO 3, MARK, the four, TUPLE, STOP
+        out.data[out.size++] = (byte) 0x80;
+        out.data[out.size++] = 3;
+        out.data[out.size++] = '(';
+        out.number(verdict);
+        out.number(0);
+        out.bytes(null, 0);
+        out.text(text);
+        out.ensure(2);
+        out.data[out.size++] = 't';
+        out.data[out.size++] = '.';
+        return Arrays.copyOf(out.data, out.size);
+    }
+
     /** EMPTY_LIST, MARK, the items, APPENDS. */
     private void list(PickleWriter items) {
         data[size++] = ']';

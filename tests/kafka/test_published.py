@@ -153,6 +153,31 @@ def test_a_monitor_leaves_out_what_a_version_had_already_learned(cluster, topics
     assert metrics["metrics"]["ConfusionMatrix"] == wanted
 
 
+def test_labels_are_assumed_when_event_time_has_passed_though_versions_have_none(
+    cluster, topics, tmp_path
+):
+    assumes = {"label_timeout": "10m", "retention": "1h", "on_timeout": "assume"}
+    job = published(topics, tmp_path, join={**assumes, "assumed_label": False})
+    cluster.start_task_manager(2)
+    job.submit(cluster)
+    rows = [event for event in phishing(400) if "features" in event]
+    # Every other one has a label, a second later; the last two only move the time in both inputs.
+    labels = [{"id": e["id"], "label": True, "ts": e["ts"] + 1000} for e in rows[::2]]
+    for features, label in zip(rows[::2], labels, strict=True):
+        send(topics, [features, label])
+    send(topics, rows[1::2])
+    later = rows[-1]["ts"] + 30 * 60_000
+    send(topics, [{**rows[0], "id": "last", "ts": later}])
+    send(topics, [{"id": "last", "label": True, "ts": later}])
+    job.wait_for(len(rows) + 1, "learn_log")
+    learned = {row["id"]: (row["source"], row["label"]) for row in topics.rows("learn_log")}
+    assert learned == {
+        **{event["id"]: ("label", True) for event in rows[::2]},
+        **{event["id"]: ("assumed", False) for event in rows[1::2]},
+        "last": ("label", True),
+    }
+
+
 def test_predictions_go_on_while_the_learner_is_down_and_while_it_is_upgraded(
     cluster, topics, tmp_path
 ):

@@ -1,9 +1,9 @@
-"""A request on its way from the join to the predictors, and an outcome on its way to the learner."""
+"""An outcome on its way from the join to the learner, and what the job reads of its own topics."""
 
 from typing import cast
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 
 from events.messages import QueuedRecord, Source
 from operators.items import (
@@ -20,17 +20,6 @@ from operators.items import (
 from state.learnlog import NO_FEATURES
 
 
-class _Asked(Struct):
-    """A request as JSON: `features` is the text that the model is given."""
-
-    id: str
-    time: int
-    features: Raw
-    input: str | None
-    position: str | None
-    stamps: bytes = b""
-
-
 class _Queued(QueuedRecord, frozen=True):
     """A `QueuedRecord` whose features are the text that the model is given."""
 
@@ -38,33 +27,7 @@ class _Queued(QueuedRecord, frozen=True):
 
 
 _encode = msgspec.json.Encoder().encode
-_read_asked = msgspec.json.Decoder(_Asked).decode
 _read_queued = msgspec.json.Decoder(_Queued).decode
-
-
-def asked_text(asked: Request) -> str:
-    """The request as JSON text; `id` is its key.
-
-    >>> asked = Request("t1", 5, b'{"b":1,"a":1.0}', "features", None)
-    >>> asked_of(asked_text(asked)) == asked
-    True
-    """
-    id, time, features, input, position, stamps = asked
-    record = _Asked(id, time, Raw(features), input, position, stamps)
-    return _encode(record).decode()
-
-
-def asked_of(text: str) -> Request:
-    """The request that `asked_text` wrote."""
-    asked = _read_asked(text)
-    return Request(
-        asked.id,
-        asked.time,
-        bytes(asked.features),
-        asked.input,
-        asked.position,
-        asked.stamps,
-    )
 
 
 def queued_text(item: Item) -> str:
