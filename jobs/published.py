@@ -60,7 +60,7 @@ def _predicting(
 ) -> list[DataStream]:
     """Join, predictors, evaluator: their dead letters."""
     alone = config.job.parallelism == 1
-    batched = config.job.execution == "thread"
+    batched = True  # there is no published mode in PyFlink's processes, see jobs/config_rules.py
     evaluates = bool(config.evaluations or config.monitors)
     versions = keying.passed_on(_own_topic(env, config, "versions", "versions", remembers=False))
     joined = (

@@ -96,10 +96,7 @@ class Predictor(KeyedProcessFunction):
         self._gauges.show()
 
     def process_element(self, value: Item | str, ctx: Any) -> Iterable[Any]:
-        self._gauges.changing(ctx)
-        follow = AtOnce(SIDES, ctx, self._held)
-        self._come(value, 0, self._held.value() or (), follow)
-        return follow.out
+        raise NotImplementedError("records come in batches")
 
     def on_timer(self, timestamp: int, ctx: Any) -> Iterable[Any]:
         self._gauges.woken(ctx)
