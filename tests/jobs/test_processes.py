@@ -1,4 +1,5 @@
 import os
+import pty
 import socket
 import subprocess
 import sys
@@ -16,6 +17,20 @@ from tests.patience import PATIENCE_S
 SLEEPER = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
 IGNORE_SIGTERM = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
 STUBBORN = [*SLEEPER[:2], IGNORE_SIGTERM + SLEEPER[2]]
+# A shell in a terminal of its own, that starts a process and says which, then waits.
+IN_A_TERMINAL = """
+import fcntl, os, sys, termios, time
+from pathlib import Path
+from jobs import processes
+os.setsid()
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+folder = Path(sys.argv[1])
+made = processes.spawn(sys.argv[2:], env=os.environ, cwd=folder, output=folder / "out")
+(folder / "part").write_text(f"{made.pid}|{made.started}")
+(folder / "part").rename(folder / "told")
+time.sleep(600)
+"""
+ROOT = Path(__file__).parents[2]
 READER = "import sys, time; print(repr(sys.stdin.read()), flush=True); time.sleep(600)"
 
 
@@ -38,9 +53,37 @@ def start(tmp_path: Path) -> Iterator[object]:
         processes.kill(process)
 
 
-def test_a_process_has_a_session_of_its_own_and_no_input(start):
+def test_a_process_has_a_process_group_of_its_own_and_no_input(start):
     process = start([*SLEEPER[:2], READER])
-    assert os.getsid(process.pid) == process.pid != os.getsid(0)
+    assert os.getpgid(process.pid) == process.pid
+    # Where Linux schedules by sessions, niceness counts within one only.
+    assert os.getsid(process.pid) == os.getsid(0)
+
+
+@pytest.mark.parametrize("end", ["Ctrl-C", "closed"])
+def test_a_process_outlives_the_terminal_that_it_was_started_in(tmp_path, end):
+    master, slave = pty.openpty()
+    told = tmp_path / "told"
+    command = [sys.executable, "-c", IN_A_TERMINAL, str(tmp_path), *SLEEPER]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    shell = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environ)
+    os.close(slave)
+    try:
+        wait_until(told.exists, "the process's start", timeout_s=PATIENCE_S)
+        pid, started = told.read_text().split("|")
+        process = Process(int(pid), started)
+        if end == "Ctrl-C":
+            os.write(master, b"\x03")
+        else:
+            os.close(master)
+        assert shell.wait(PATIENCE_S) != 0
+        assert processes.alive(process)
+        processes.kill(process)
+    finally:
+        shell.kill()
+        shell.wait()
+        if end == "Ctrl-C":
+            os.close(master)
 
 
 def test_an_ended_process_is_not_alive_although_nobody_waited_for_it(start):
