@@ -149,7 +149,7 @@ def keys_of_subtasks(key_groups: int, parallelism: int, prefix: str) -> list[str
     for group, key in enumerate(keys_of_all_groups(key_groups, prefix)):
         # As Flink's KeyGroupRangeAssignment has it.
         found.setdefault(group * parallelism // key_groups, key)
-    return [found[subtask] for subtask in range(parallelism)]
+    return list(found.values())
 
 
 def keys_of_all_groups(key_groups: int, prefix: str) -> list[str]:

@@ -9,14 +9,11 @@ import org.apache.flink.types.Row;
 public final class PassedOn implements MapFunction, ResultTypeQueryable {
     private static final long serialVersionUID = 1L;
 
-    // operators/verdicts.py has it, too
-    private static final int CONTROL = 5;
-
     public Object map(Object value) {
         Row keyed = (Row) value;
         Row row = new Row(2);
         row.setField(0, keyed.getField(0));
-        row.setField(1, PickleWriter.toEverybody(CONTROL, (String) keyed.getField(1)));
+        row.setField(1, PickleWriter.toEverybody(Pickled.CONTROL, (String) keyed.getField(1)));
         return row;
     }
 

@@ -16,6 +16,7 @@ final class Pickled {
     static final int BAD_TS = 2;
     static final int OUT_OF_ORDER = 3;
     static final int TOO_LARGE = 4;
+    static final int CONTROL = 5;
 
     // PROTO 3, MARK, BININT1 verdict, LONG1 of 8 bytes ts, BINUNICODE input
     private static final int VERDICT_AT = 4;
