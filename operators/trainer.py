@@ -1,13 +1,10 @@
 """Trainer: the Flink function that learns from the learn queue and publishes versions, one a model."""
 
-import os
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from pyflink.datastream import RuntimeContext
@@ -18,6 +15,7 @@ from operators.items import EXAMPLE, FORGET
 from operators.online_model import SIDES, OnlineModel
 from operators.publishing import Publisher, PublishSettings
 from operators.queued import arrived, queued_of
+from operators.standing_back import StandingBack
 from state import names
 from state.signing import SigningKey
 
@@ -45,7 +43,7 @@ class Trainer(OnlineModel):
         self._bad = 0
         self._woken_at = 0
         self._published = runtime_context.get_state(names.PUBLISHED)
-        stand_back(self._publishing.nice)
+        self._standing_back = StandingBack(self._publishing.nice)
         self._key = SigningKey.load(Path(self._publishing.signing_key_file))
         super().open(runtime_context)
         numbers: dict[str, Callable[[], int]] = {
@@ -103,6 +101,7 @@ class Trainer(OnlineModel):
         else:
             if item[0] != FORGET and publisher.learns(item[1], queued, now):
                 lane.handle(item)
+                self._standing_back.rest()
                 features = item[3] if item[0] == EXAMPLE else None
         publisher.saw(offset, features)
 
@@ -115,13 +114,3 @@ class Trainer(OnlineModel):
     def _of_publisher(self, name: str, default: int) -> int:
         number: int = getattr(self._publisher, name, default)
         return number
-
-
-def stand_back(nice: int | Literal["idle"]) -> None:
-    """Let others on this machine go first: predictors, say. On Linux niceness is the thread's own."""
-    if sys.platform != "linux":
-        return
-    if nice == "idle":
-        os.sched_setscheduler(threading.get_native_id(), os.SCHED_IDLE, os.sched_param(0))
-    else:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
