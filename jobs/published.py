@@ -95,6 +95,7 @@ def _predicting(
         dead_letters=bool(config.dead_letters),
         raw_bytes=config.limits.raw_bytes,
         monitored=bool(config.monitors),
+        background_nice=config.published.background_nice,
     )
     answered = (
         wiring.process(
@@ -148,6 +149,7 @@ def _learning(
         on_lag=published.on_lag,
         sample=published.sample,
         nice=published.learner_nice,
+        background_nice=published.background_nice,
     )
     out = Out(
         predictions=False,

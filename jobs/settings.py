@@ -202,6 +202,7 @@ class PublishedConfig(Struct, frozen=True):
     on_lag: Literal["go_on", "sample", "skip_oldest"] = "go_on"
     sample: Annotated[float, Meta(gt=0, le=1, extra={"expected": "a number above 0 up to 1"})] = 0.1
     learner_nice: Annotated[int, Meta(ge=0, le=19)] | Literal["idle"] = 5
+    background_nice: Annotated[int, Meta(ge=0, le=19)] = 10
 
 
 class LearnIf(Struct, frozen=True):

@@ -19,6 +19,7 @@ from operators.gauges import BY_MODELS, Gauges, add_reasons, dead_letters, in_us
 from operators.items import Item, asked_of_item
 from operators.queued import arrived
 from operators.serving import PREDICTIONS, SAID, Serving, ServingSettings
+from operators.standing_back import Background
 from state import names, snapshots
 
 SIDES = (names.DEAD_LETTERS, names.SAID)
@@ -75,9 +76,12 @@ class Predictor(KeyedProcessFunction):
         add_reasons(self._gauges, serving.dead_letters, BY_MODELS)
         spare_what_is_loaded()
         serving.loader.start()
+        self._background = Background(self._settings.background_nice)
+        self._background.start()
         batching.opened(self)
 
     def close(self) -> None:
+        self._background.close()
         self._serving.loader.close()
 
     def run(self, batch: bytes) -> bytes:

@@ -50,6 +50,8 @@ class PublishSettings(Struct, frozen=True):
     nice : int or "idle"
         How far the learner stands back from others on its machine, as `nice` has it: 0 to 19. Idle: it
         runs where nobody else wants to.
+    background_nice : int
+        See `operators.standing_back.Background`.
     """
 
     job: str
@@ -61,6 +63,7 @@ class PublishSettings(Struct, frozen=True):
     on_lag: OnLag
     sample: float
     nice: int | Literal["idle"] = 0
+    background_nice: int = 0
 
 
 class Publisher:

@@ -264,7 +264,15 @@ _END: Final = object()
 
 
 class ServingSettings(NamedTuple):
-    """What predictors are told; `hold_limit` is how many requests wait where a model has no version."""
+    """What predictors are told.
+
+    Attributes
+    ----------
+    hold_limit : int
+        How many requests wait where a model has no version.
+    background_nice : int
+        See `operators.standing_back.Background`.
+    """
 
     job: str
     models: list[ModelSettings]
@@ -275,6 +283,7 @@ class ServingSettings(NamedTuple):
     dead_letters: bool
     raw_bytes: int
     monitored: bool = False
+    background_nice: int = 0
 
 
 class Serving:

@@ -15,7 +15,7 @@ from operators.items import EXAMPLE, FORGET
 from operators.online_model import SIDES, OnlineModel
 from operators.publishing import Publisher, PublishSettings
 from operators.queued import arrived, queued_of
-from operators.standing_back import StandingBack
+from operators.standing_back import Background, StandingBack
 from state import names
 from state.signing import SigningKey
 
@@ -44,6 +44,8 @@ class Trainer(OnlineModel):
         self._woken_at = 0
         self._published = runtime_context.get_state(names.PUBLISHED)
         self._standing_back = StandingBack(self._publishing.nice)
+        self._background = Background(self._publishing.background_nice)
+        self._background.start()
         self._key = SigningKey.load(Path(self._publishing.signing_key_file))
         super().open(runtime_context)
         numbers: dict[str, Callable[[], int]] = {
@@ -56,6 +58,10 @@ class Trainer(OnlineModel):
             "whole_published": partial(self._of_publisher, "whole", 0),
         }
         self._own_gauges = Gauges(runtime_context, numbers)
+
+    def close(self) -> None:
+        self._background.close()
+        super().close()
 
     def process_element(self, value: Any, ctx: Any) -> Iterable[Any]:
         self._gauges.changing(ctx)
