@@ -71,6 +71,8 @@ class Background:
 
     def close(self) -> None:
         self._closed.set()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def look(self) -> None:
         """Send behind who has come since; who has just begun may have no name yet, and waits for the next look."""
