@@ -43,9 +43,10 @@ class Trainer(OnlineModel):
         self._bad = 0
         self._woken_at = 0
         self._published = runtime_context.get_state(names.PUBLISHED)
-        self._standing_back = StandingBack(self._publishing.nice)
+        # First, as a thread's niceness is that of the threads it starts.
         self._background = Background(self._publishing.background_nice)
         self._background.start()
+        self._standing_back = StandingBack(self._publishing.nice)
         self._key = SigningKey.load(Path(self._publishing.signing_key_file))
         super().open(runtime_context)
         numbers: dict[str, Callable[[], int]] = {
