@@ -7,10 +7,13 @@ inputs, and each prediction is compared with what the rebuilt version says: floa
 import re
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from copy import copy
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -18,7 +21,7 @@ from msgspec import UNSET, Struct
 
 from events.features import decode_features
 from events.messages import Prediction
-from jobs import audit_checks, reading_inputs, reading_outputs
+from jobs import audit_checks, meanwhile, reading_inputs, reading_outputs
 from jobs.audit_index import Features, Predictions, first_equal, sorted_hashes
 from jobs.beginnings import KnownBeginnings, opened
 from jobs.config import Config
@@ -26,11 +29,11 @@ from jobs.errors import Failure
 from jobs.job_keys import trusted_keys
 from jobs.learn_logs import LearnLog
 from jobs.lines import Lines
-from jobs.settings import KafkaInput, NamedInput, StoredSink
+from jobs.settings import FileInput, KafkaInput, NamedInput, StoredSink
 from models.tasks import LabelType, in_label_type
 from operators.collecting import seldom_collecting
 from operators.live import LiveModel
-from operators.replaying import Outcome, Own, Replay, Standing, asked, copied
+from operators.replaying import Done, Outcome, Own, Replay, Standing, asked, copied
 from state.artifacts import Artifact
 from state.chains import Chain
 from state.learnlog import Entry
@@ -38,6 +41,11 @@ from state.snapshots import environment
 from state.versions import parse_version, place_of
 
 Progress = Callable[[str, int], None]
+Part = Literal["all", "first", "rest"]
+# So many predictions are judged by two processes. Both learn all again, or as far as they judge: with this share
+# the one that stops earlier takes as long, where asking costs as much as learning.
+_WORTH_TWO = 1_000
+_FIRST = 2 / 3
 
 
 class Verdict(StrEnum):
@@ -95,6 +103,27 @@ class Audit(Struct, frozen=True):
     erased: int
     environment: dict[str, str]
     problems: list[Problem]
+
+
+class _Findings(Struct):
+    """What is said of predictions; `aborted` are places of those made by attempts that were given up."""
+
+    verdicts: Counter[Verdict]
+    problems: list[Problem]
+    skipped: int = 0
+    equals: int = 0
+    aborted: set[int] = msgspec.field(default_factory=set)
+
+    def add(self, other: "_Findings", at: int) -> None:
+        """What was found elsewhere, its problems put in here; what both found of the chains counts once."""
+        broken = {problem for problem in other.problems if problem.verdict is Verdict.BROKEN}
+        more = [problem for problem in self.problems[at:] if problem not in broken]
+        self.verdicts.update(other.verdicts)
+        self.verdicts[Verdict.BROKEN] -= len(self.problems) - at - len(more)
+        self.problems[at:] = [*other.problems, *more]
+        self.skipped += other.skipped
+        self.equals += other.equals
+        self.aborted |= other.aborted
 
 
 class Sources(Struct, frozen=True):
@@ -183,17 +212,40 @@ def audit(
     opened_ = [opened(path, trusted_keys(config)) for path in artifacts]
     # First of all: of what the job reads from now on there need be no predictions.
     read = audit_checks.read_so_far(config, where.features)
-    with seldom_collecting(), Lines() as logged, Lines() as said, Lines() as sent:
+    with (
+        seldom_collecting(),
+        Lines() as logged,
+        Lines() as said,
+        _reading_features(config, where.features, id, told) as read_features,
+    ):
         log = LearnLog(logged, where.learn_logs, lambda n: told("reading the learn log", n))
         predictions = Predictions(said)
         records = reading_outputs.into(said, "predictions", where.predictions)
         predictions.read(records, id, lambda n: told("reading predictions", n))
-        features = Features(sent, config.decoder())
-        for part in reading_inputs.parts(where.features):
+        features = read_features()
+        with features.lines:
+            auditor = _Auditor(config, log, predictions, features, opened_, since, model)
+            return auditor.audit(where, read, told)
+
+
+@contextmanager
+def _reading_features(
+    config: Config, inputs: tuple[NamedInput, ...], id: str | None, told: Progress
+) -> Iterator[Callable[[], Features]]:
+    """Gives a function that gives them; files are read meanwhile, where that is possible."""
+
+    def read(progress: Callable[[int], None]) -> Features:
+        features = Features(Lines(), config.decoder())
+        for part in reading_inputs.parts(inputs):
             accepts = reading_inputs.taken(config)
-            features.read(part(sent), id, accepts, lambda n: told("reading features", n))
-        auditor = _Auditor(config, log, predictions, features, opened_, since, model)
-        return auditor.audit(where, read, told)
+            features.read(part(features.lines), id, accepts, progress)
+        return features
+
+    if meanwhile.possible() and all(isinstance(input.source, FileInput) for input in inputs):
+        with meanwhile.meanwhile(partial(read, lambda n: None)) as features:
+            yield features
+    else:
+        yield partial(read, lambda n: told("reading features", n))
 
 
 class _Auditor:
@@ -221,12 +273,8 @@ class _Auditor:
             artifacts=artifacts,
             model=model,
         )
-        self._problems: list[Problem] = []
-        self._verdicts: Counter[Verdict] = Counter()
-        self._skipped = 0
-        self._equals = 0
-        # By prediction: made by an attempt that was given up.
-        self._aborted = np.zeros(len(predictions), dtype=bool)
+        self._part: Part = "all"
+        self._found = _Findings(Counter(), [])
 
     def audit(self, where: Sources, read: audit_checks.ReadSoFar, told: Progress) -> Audit:
         for number, why in self._log.unreadable:
@@ -235,28 +283,44 @@ class _Auditor:
         for number, why in self._predictions.unreadable:
             self._problem(Verdict.DIFFERENT, why, position=self._predictions.lines.position(number))
         self._require_known()
-        walk = Replay(
-            self._log,
-            self._beginnings,
-            self,
-            starts=self._since,
-            progress=lambda n: told("learning again", n),
-        )
-        walked = walk.run()
+        walked = self._walk(lambda n: told("learning again", n))
         self._at_beginnings()
         told("comparing transactions", 0)
         self._whole(where, read)
-        if self._equals:
-            self._verdicts[Verdict.EQUAL] = self._equals
+        verdicts = self._found.verdicts
+        if self._found.equals:
+            verdicts[Verdict.EQUAL] = self._found.equals
         return Audit(
             self._config.job.name,
-            SOUND.issuperset(self._verdicts),
-            {verdict: self._verdicts[verdict] for verdict in Verdict if self._verdicts[verdict]},
-            self._skipped,
+            SOUND.issuperset(+verdicts),
+            {verdict: verdicts[verdict] for verdict in Verdict if verdicts[verdict]},
+            self._found.skipped,
             *walked,
             environment(),
-            self._problems,
+            self._found.problems,
         )
+
+    def _walk(self, progress: Callable[[int], None]) -> Done:
+        """Learn all again, and judge; the first predictions in a second process, where that is worth it."""
+        if len(self._predictions) < _WORTH_TWO or not meanwhile.possible():
+            return self._replay("all", progress)
+        told = len(self._found.problems)
+        with meanwhile.meanwhile(self._first) as first:
+            walked = self._replay("rest", progress)
+            self._found.add(first(), told)
+        return walked
+
+    def _first(self) -> _Findings:
+        """What is said of the first predictions; for itself, so that it can be said again."""
+        auditor = copy(self)
+        auditor._found = _Findings(Counter(), [])
+        auditor._replay("first", None)
+        return auditor._found
+
+    def _replay(self, part: Part, progress: Callable[[int], None] | None) -> Done:
+        self._part = part
+        walk = Replay(self._log, self._beginnings, self, starts=self._since, progress=progress)
+        return walk.run()
 
     def _require_known(self) -> None:
         for version in self._since:
@@ -277,11 +341,17 @@ class _Auditor:
             at[at == number] = stands_for
         order = np.argsort(at, kind="stable")
         begins = np.searchsorted(at[order], np.arange(len(self._log.lines) + 1))
+        self._of_beginnings = order[: int(begins[0])]
+        # Whoever judges the first predictions has no others, and the other way round.
+        cut = begins[np.searchsorted(begins, begins[0] + _FIRST * (begins[-1] - begins[0]))]
+        if self._part == "first":
+            begins = np.minimum(begins, cut)
+        elif self._part == "rest":
+            begins = np.maximum(begins, cut)
         # One at a time, an array of Python's is read faster than one of numpy's.
         self._order = array("q", order.astype(np.int64).tobytes())
         self._asked = np.diff(begins) > 0
         self._begins = array("q", begins.astype(np.int64).tobytes())
-        self._of_beginnings = self._order[: int(begins[0])]
         first = self._features.first_of(self._predictions.transactions)
         self._feature_of = array("q", first.astype(np.int64).tobytes())
 
@@ -306,7 +376,7 @@ class _Auditor:
     def _at_beginnings(self) -> None:
         """Predictions by versions that no entry leads to: those at which chains begin."""
         by_version: dict[tuple[str, str | None, str], list[int]] = {}
-        for place in self._of_beginnings:
+        for place in map(int, self._of_beginnings):
             said = self._read(place)
             if said is not None:
                 by_version.setdefault((said.model, said.lane, said.version), []).append(place)
@@ -340,13 +410,13 @@ class _Auditor:
         live, last = standing.live, []
         for place in places:
             if standing.quiet:
-                self._skipped += 1
+                self._found.skipped += 1
                 continue
             said = self._read(place)
             if said is None:
                 continue
             if standing.aborted:
-                self._aborted[place] = True
+                self._found.aborted.add(place)
             text = self._text(place, said)
             if text is None:
                 continue
@@ -381,7 +451,7 @@ class _Auditor:
             self._say_misnamed(place, said)
             return
         if standing.lost == "erased":
-            self._verdicts[Verdict.ERASED] += 1
+            self._found.verdicts[Verdict.ERASED] += 1
             return
         detail = "the version cannot be made again: what it begins at, or an entry, is missing"
         self._say(Verdict.UNKNOWN_VERSION, detail, place, said)
@@ -401,7 +471,7 @@ class _Auditor:
             detail = f"input: {said.input} is not the digest of its features"
             self._say(Verdict.DIFFERENT, detail, place, said)
         elif said.input in features.erased:
-            self._verdicts[Verdict.ERASED] += 1
+            self._found.verdicts[Verdict.ERASED] += 1
         elif any(features.text(n, said.id, said.input) for n in features.of_id(hash(said.id))):
             detail = f"event_time: {said.event_time} is not that of its features"
             self._say(Verdict.DIFFERENT, detail, place, said)
@@ -412,9 +482,9 @@ class _Auditor:
 
     def _equal(self, standing: Standing) -> None:
         if standing.aborted:
-            self._verdicts[Verdict.ABORTED] += 1
+            self._found.verdicts[Verdict.ABORTED] += 1
         else:
-            self._equals += 1
+            self._found.equals += 1
 
     def _compare(self, place: int, said: Prediction, standing: Standing, found: Outcome) -> None:
         assert standing.live is not None, "it was asked"
@@ -439,13 +509,15 @@ class _Auditor:
         model: str | None = None,
         version: str | None = None,
     ) -> None:
-        self._verdicts[verdict] += 1
-        self._problems.append(Problem(verdict, detail, position, id, model, version))
+        self._found.verdicts[verdict] += 1
+        self._found.problems.append(Problem(verdict, detail, position, id, model, version))
 
     # Transactions
 
     def _whole(self, where: Sources, read: audit_checks.ReadSoFar) -> None:
         """What is wrong with transactions as wholes: predictions missing, doubled, not one serving."""
+        aborted = np.zeros(len(self._predictions), dtype=bool)
+        aborted[list(self._found.aborted)] = True
         always = audit_checks.always_there(self._config, self._log.chains, self._predictions)
         detail = "these features have no prediction"
         for id, position, model in audit_checks.missing(
@@ -453,12 +525,12 @@ class _Auditor:
         ):
             self._problem(Verdict.MISSING, detail, position, id, model)
         again = where.predictions.delivery == "at_least_once"
-        for place in audit_checks.doubled(self._predictions, self._aborted, again):
+        for place in audit_checks.doubled(self._predictions, aborted, again):
             said = self._read(place)
             if said is not None:
                 self._say(Verdict.DOUBLED, "its model has predicted it before", place, said)
         for place, serving in audit_checks.not_one_serving(
-            self._predictions, self._aborted, self._log.chains, len(always), again
+            self._predictions, aborted, self._log.chains, len(always), again
         ):
             said = self._read(place)
             if said is not None:

@@ -70,6 +70,18 @@ class Lines:
         """Let the files go."""
         self._open.close()
 
+    def __getstate__(self) -> Any:
+        """Of files: where their records are. What came from Kafka is this process's own."""
+        if any(source.offsets is not None for source in self._sources):
+            raise TypeError("records of a topic lie in a temporary file")
+        return self._starts, self._ends, self._sources
+
+    def __setstate__(self, state: Any) -> None:
+        self.__init__()  # type: ignore[misc]
+        self._starts, self._ends, self._sources = state
+        for source in self._sources:
+            self._open_file(Path(source.name))
+
     def __len__(self) -> int:
         return len(self._starts)
 
@@ -80,10 +92,9 @@ class Lines:
 
     def of_file(self, path: Path) -> Iterator[tuple[int, bytes]]:
         """The lines of a file with their numbers, empty ones left out."""
-        file = self._open.enter_context(path.open("rb"))
+        file, base = self._open_file(path)
         source = _Source(str(path), len(self._starts), None, array("q"))
         self._sources.append(source)
-        base = self._map(file)
         at = 0
         # Many lines at a time: one by one, finding them costs more than reading what they say.
         while chunk := file.read(_CHUNK):
@@ -132,12 +143,14 @@ class Lines:
         line = number - source.first + 1 + bisect_right(source.blanks, number)
         return f"{source.name}:{line}"
 
-    def _map(self, file: IO[bytes]) -> int:
+    def _open_file(self, path: Path) -> tuple[IO[bytes], int]:
+        """The file, and where its bytes begin."""
+        file = self._open.enter_context(path.open("rb"))
         base = len(self._maps) << _OFFSET_BITS
         empty = file.seek(0, 2) == 0
         file.seek(0)
         self._maps.append(b"" if empty else self._mapped(file))
-        return base
+        return file, base
 
     def _mapped(self, file: IO[bytes]) -> mmap:
         return self._open.enter_context(mmap(file.fileno(), 0, access=ACCESS_READ))

@@ -35,7 +35,7 @@ class JobStatus(Struct, frozen=True):
     restarts : int
         Since it was submitted; `failure` is the cause of the newest.
     metrics : dict
-        Totals since the operators were last restored.
+        Totals since the operators were last restored; of ages, in ms, the highest.
     dead_letters : dict
         Reason -> how many, likewise.
     """
@@ -176,6 +176,9 @@ def status(config: Config, rest: Rest) -> JobStatus:
     for metrics in found.values():
         for name, value in metrics.items():
             totals[name] = totals.get(name, 0) + int(value)
+    if found and config.job.mode == "published":
+        for metrics in rest.metrics(job.id, _AGES, "max").values():
+            totals.update((name, int(value)) for name, value in metrics.items())
     return JobStatus(
         job.id,
         job.name,
@@ -185,7 +188,7 @@ def status(config: Config, rest: Rest) -> JobStatus:
         completed.get("latest_ack_timestamp"),
         rest.restarts(job.id),
         rest.failure(job.id),
-        {name: totals[name] for name in _TOTALS if name in totals},
+        {name: totals[name] for name in (*_TOTALS, *_AGES) if name in totals},
         {
             name.removeprefix(_DEAD): value
             for name, value in totals.items()
@@ -195,7 +198,18 @@ def status(config: Config, rest: Rest) -> JobStatus:
 
 
 _DEAD = "dead_letters_"
-_TOTALS = ("records", "predictions", "examples", "evaluations", "pending_transactions")
+_TOTALS = (
+    "records",
+    "predictions",
+    "examples",
+    "evaluations",
+    "pending_transactions",
+    "alerts_waiting",
+    # Of published mode: examples that a learner too far behind left out.
+    "skipped_by_lag",
+)
+# Of published mode: of the learner, and of the versions that are asked.
+_AGES = ("lag_ms", "version_age_ms")
 
 
 def _metric_names() -> tuple[str, ...]:

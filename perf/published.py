@@ -4,7 +4,8 @@
 
 800 features of Bananas a second and 1,600 labels, half of them of transactions that were predicted
 before (perf/flood.py): more than an adaptive random forest of ten trees learns on one core. Times in ms,
-of the features after the first `--warm-up` seconds, in all rounds but a first one.
+of the features after the first `--warm-up` seconds, in all rounds but first ones: one of a loop, `--cold` of
+a job, as a JVM compiles what it runs for minutes.
 
 end to end  departure - produced: until the system's own producer took the prediction
 version age when predicting: since the version that was asked was published
@@ -76,6 +77,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--rate", type=float, default=800.0, help="transactions a second")
     parser.add_argument("--seconds", type=float, default=40.0)
     parser.add_argument("--warm-up", type=float, default=15.0, help="seconds that do not count")
+    parser.add_argument("--cold", type=int, default=3, help="rounds of a job that do not count")
     options = parser.parse_args(argv)
     systems = chosen(options.systems, SYSTEMS)
     console = Console()
@@ -83,10 +85,12 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="riverrun-perf-") as name, Bench(Path(name)) as bench:
         for model in options.models:
             runs: dict[str, list[Run]] = {system.name: [] for system in systems}
-            for number in range(options.rounds + 1):
+            for number in range(-max(options.cold, 1), options.rounds):
                 for system in systems:
+                    if number < -(options.cold if system.task_managers else 1):
+                        continue
                     run = _run(bench, system, model, options)
-                    if number > 0:
+                    if number >= 0:
                         runs[system.name].append(run)
                     console.print(
                         f"{model} {system.name}: p50 {_figure(run.end_to_end, 'p50'):.1f} ms, "

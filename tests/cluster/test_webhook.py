@@ -140,6 +140,7 @@ def test_a_receiver_that_hangs_holds_up_no_prediction(secretive, tmp_path):
         wanted = alerting.expected(job.config)
         assert len(wanted) == 20
         job.wait_for_number("alerts_waiting", 20)
+        assert job.status().metrics["alerts_waiting"] == 20
         assert server.ids() == [wanted[0]["alert"]]
         job.stop()
 

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -14,14 +15,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from river import datasets, linear_model, naive_bayes, preprocessing
 
 from connectors.files import read_parts
+from jobs import audit as auditing
 from jobs import cli
-from jobs.audit import Audit, Problem, Verdict, audit, sources
+from jobs.audit import Audit, Problem, Verdict, sources
 from jobs.backtest import backtest
 from jobs.checking import warnings
 from jobs.config import Config, load_config, read_config
@@ -57,6 +60,23 @@ def logistic() -> Any:
 def rows(count: int, begin: int = 0) -> list[tuple[str, dict[str, Any], bool]]:
     data = list(datasets.Phishing().take(begin + count))[begin:]
     return [(f"t{begin + place}", x, y) for place, (x, y) in enumerate(data)]
+
+
+def audit(config: Config, **options: Any) -> Audit:
+    """By two processes, each of which judges a part, what one says."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(auditing, "_WORTH_TWO", 0)
+        by_two = auditing.audit(config, **options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(auditing.meanwhile, "possible", lambda: False)
+        by_one = auditing.audit(config, **options)
+    # Of several chains what the first part has stands first.
+    assert in_order(by_two) == in_order(by_one)
+    return by_one
+
+
+def in_order(found: Audit) -> Audit:
+    return msgspec.structs.replace(found, problems=sorted(found.problems, key=repr))
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -520,6 +540,26 @@ def test_a_prediction_twice_is_doubled(tmp_path: Path) -> None:
     # Such an output may hold it twice.
     sink = {"connector": "file", "path": "out/predictions", "delivery": "at_least_once"}
     assert audit(config_of(tmp_path, [MODEL], predictions=sink)).sound
+
+
+def test_who_judges_the_first_part_may_be_killed(tmp_path: Path) -> None:
+    _, config = by_hand(tmp_path)
+    path = tmp_path / "out/learn_log/part-0-0.jsonl"
+    changed(path, 3, lambda row: row.update(label=not row["label"]))
+    expected = audit(config)
+    here = os.getpid()
+
+    def killed(auditor: Any, part: str, progress: Any) -> Any:
+        if os.getpid() != here:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return replay(auditor, part, progress)
+
+    replay = auditing._Auditor._replay
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(auditing, "_WORTH_TWO", 0)
+        patch.setattr(auditing._Auditor, "_replay", killed)
+        assert auditing.audit(config) == expected
+    assert not expected.sound
 
 
 def test_a_log_that_lacks_an_entry_is_broken_there(tmp_path: Path) -> None:

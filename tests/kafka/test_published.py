@@ -116,6 +116,13 @@ def test_one_job_predicts_from_versions_that_it_publishes(cluster, topics, tmp_p
     # Learning is seen in the predictions, and they never go back to an older version.
     assert asked == sorted(asked)
     assert len(set(asked)) > 5
+    wait_until(partial(_status_is_told, job, cluster), "status", timeout_s=PATIENCE_S)
+
+
+def _status_is_told(job: KafkaJob, cluster: Cluster) -> bool:
+    found = submitting.status(job.config, cluster.rest).metrics
+    ages = found.get("lag_ms", 0), found.get("version_age_ms", 0)
+    return min(ages) > 0 and found["skipped_by_lag"] == 0
 
 
 def _compilers_are_behind(pid: int) -> bool:
