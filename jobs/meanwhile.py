@@ -15,6 +15,9 @@ def possible() -> bool:
     """Whether a copy can be made, and has a processor to run on."""
     if "fork" not in multiprocessing.get_all_start_methods():
         return False
+    # A worker of a pool may start none.
+    if multiprocessing.current_process().daemon:
+        return False
     return (len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1) > 1
 
 
@@ -53,6 +56,8 @@ def meanwhile(call: Callable[[], T]) -> Iterator[Callable[[], T]]:
 
 
 def _send(sender: "Connection", call: Callable[[], object]) -> None:
+    # What a progress bar has put in their place waits for a thread that is not here.
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
     try:
         found = call()
     except BaseException:  # it is told by who makes the call again

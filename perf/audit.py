@@ -4,8 +4,9 @@
 
 A backtest writes predictions and learn log; then loop and audit take turns, each in a process of its
 own. The loop parses, predicts and learns; the audit reads three files, checks every link of the chain
-and every digest, predicts and learns, and compares. Both are timed from their first record to their
-last. A row is `ok` if the audit found every prediction equal.
+and every digest, predicts and learns, and compares, with a second process where there is a processor
+for it. Both are timed from their first record to their last. A row is `ok` if the audit found every
+prediction equal.
 """
 
 import argparse

@@ -1,8 +1,11 @@
 """What a copy of this process does while this one goes on: done, failed, killed, left alone."""
 
+import contextlib
+import io
 import multiprocessing
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,6 +40,28 @@ def test_what_it_raises_is_raised_here(capfd: pytest.CaptureFixture[str]) -> Non
     assert capfd.readouterr() == ("", "")
 
 
+def test_what_it_says_does_not_go_where_a_progress_bar_is_drawn() -> None:
+    """A thread draws there, which the copy does not have: it would wait for it for ever."""
+    here = os.getpid()
+
+    class Drawn(io.StringIO):
+        def write(self, text: str) -> int:
+            assert os.getpid() == here
+            return super().write(text)
+
+    def call() -> int:
+        print("told", end="")
+        print("told", file=sys.stderr, end="")
+        return os.getpid()
+
+    with (
+        contextlib.redirect_stderr(Drawn()),
+        contextlib.redirect_stdout(Drawn()),
+        meanwhile(call) as result,
+    ):
+        assert result() != here
+
+
 def test_who_is_killed_is_stood_in_for() -> None:
     own = os.getpid()
 
@@ -62,6 +87,11 @@ def test_who_is_not_waited_for_is_ended(tmp_path: Path) -> None:
         raise ZeroDivisionError
     with pytest.raises(ProcessLookupError):
         os.kill(begun, 0)
+
+
+def test_a_worker_of_a_pool_works_alone() -> None:
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        assert pool.apply(possible) is False
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux has it")
