@@ -37,7 +37,8 @@ def test_what_it_changes_is_its_own() -> None:
 def test_what_it_raises_is_raised_here(capfd: pytest.CaptureFixture[str]) -> None:
     with meanwhile(lambda: 1 / 0) as result, pytest.raises(ZeroDivisionError):
         result()
-    assert capfd.readouterr() == ("", "")
+    # Libraries that others have loaded may say that they were forked.
+    assert "ZeroDivisionError" not in "".join(capfd.readouterr())
 
 
 def test_what_it_says_does_not_go_where_a_progress_bar_is_drawn() -> None:
