@@ -22,7 +22,7 @@ from msgspec import UNSET, Struct
 from events.features import decode_features
 from events.messages import Prediction
 from jobs import audit_checks, meanwhile, reading_inputs, reading_outputs
-from jobs.audit_index import Features, Predictions, first_equal, sorted_hashes
+from jobs.audit_index import Features, Numbers, Predictions, first_equal, sorted_hashes
 from jobs.beginnings import KnownBeginnings, opened
 from jobs.config import Config
 from jobs.errors import Failure
@@ -275,6 +275,7 @@ class _Auditor:
         )
         self._part: Part = "all"
         self._found = _Findings(Counter(), [])
+        self._feature_of = _one_by_one(features.first_of(predictions.transactions))
 
     def audit(self, where: Sources, read: audit_checks.ReadSoFar, told: Progress) -> Audit:
         for number, why in self._log.unreadable:
@@ -287,13 +288,12 @@ class _Auditor:
         self._at_beginnings()
         told("comparing transactions", 0)
         self._whole(where, read)
-        verdicts = self._found.verdicts
-        if self._found.equals:
-            verdicts[Verdict.EQUAL] = self._found.equals
+        counts = Counter({Verdict.EQUAL: self._found.equals}) + self._found.verdicts
+        verdicts = {verdict: counts[verdict] for verdict in Verdict if counts[verdict]}
         return Audit(
             self._config.job.name,
-            SOUND.issuperset(+verdicts),
-            {verdict: verdicts[verdict] for verdict in Verdict if verdicts[verdict]},
+            SOUND.issuperset(verdicts),
+            verdicts,
             self._found.skipped,
             *walked,
             environment(),
@@ -341,19 +341,16 @@ class _Auditor:
             at[at == number] = stands_for
         order = np.argsort(at, kind="stable")
         begins = np.searchsorted(at[order], np.arange(len(self._log.lines) + 1))
-        self._of_beginnings = order[: int(begins[0])]
+        self._order = _one_by_one(order)
+        self._of_beginnings = self._order[: int(begins[0])]
         # Whoever judges the first predictions has no others, and the other way round.
         cut = begins[np.searchsorted(begins, begins[0] + _FIRST * (begins[-1] - begins[0]))]
         if self._part == "first":
             begins = np.minimum(begins, cut)
         elif self._part == "rest":
             begins = np.maximum(begins, cut)
-        # One at a time, an array of Python's is read faster than one of numpy's.
-        self._order = array("q", order.astype(np.int64).tobytes())
         self._asked = np.diff(begins) > 0
-        self._begins = array("q", begins.astype(np.int64).tobytes())
-        first = self._features.first_of(self._predictions.transactions)
-        self._feature_of = array("q", first.astype(np.int64).tobytes())
+        self._begins = _one_by_one(begins)
 
     def last(self, numbers: "array[int]") -> int:
         asked_ = np.nonzero(self._asked[np.frombuffer(numbers, dtype=np.int64)])[0]
@@ -376,7 +373,7 @@ class _Auditor:
     def _at_beginnings(self) -> None:
         """Predictions by versions that no entry leads to: those at which chains begin."""
         by_version: dict[tuple[str, str | None, str], list[int]] = {}
-        for place in map(int, self._of_beginnings):
+        for place in self._of_beginnings:
             said = self._read(place)
             if said is not None:
                 by_version.setdefault((said.model, said.lane, said.version), []).append(place)
@@ -536,6 +533,11 @@ class _Auditor:
             if said is not None:
                 detail = f"serving: {serving} of the transaction's predictions, instead of one"
                 self._say(Verdict.DIFFERENT, detail, place, said)
+
+
+def _one_by_one(numbers: Numbers) -> "array[int]":
+    """As an array of Python's: one number at a time is read faster from it than from one of numpy's."""
+    return array("q", numbers.astype(np.int64).tobytes())
 
 
 _read_prediction = msgspec.json.Decoder(Prediction).decode

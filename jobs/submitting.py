@@ -171,12 +171,13 @@ def status(config: Config, rest: Rest) -> JobStatus:
     if job is None:
         raise Failure(f"no job {config.job.name!r} at {rest.url}")
     completed = (rest.checkpoints(job.id).get("latest") or {}).get("completed") or {}
-    found = rest.metrics(job.id, _METRICS) if job.state not in TERMINAL_STATES else {}
+    running = job.state not in TERMINAL_STATES
+    found = rest.metrics(job.id, _METRICS) if running else {}
     totals: dict[str, int] = {}
     for metrics in found.values():
         for name, value in metrics.items():
             totals[name] = totals.get(name, 0) + int(value)
-    if found and config.job.mode == "published":
+    if running and config.job.mode == "published":
         for metrics in rest.metrics(job.id, _AGES, "max").values():
             totals.update((name, int(value)) for name, value in metrics.items())
     return JobStatus(

@@ -87,7 +87,8 @@ def main(argv: list[str] | None = None) -> int:
             runs: dict[str, list[Run]] = {system.name: [] for system in systems}
             for number in range(-max(options.cold, 1), options.rounds):
                 for system in systems:
-                    if number < -(options.cold if system.task_managers else 1):
+                    uncounted = options.cold if system.task_managers else 1
+                    if number < -uncounted:
                         continue
                     run = _run(bench, system, model, options)
                     if number >= 0:

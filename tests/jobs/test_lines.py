@@ -17,11 +17,8 @@ def test_lines_of_files_are_the_same_in_another_process(tmp_path: Path) -> None:
             list(lines.of_file(tmp_path / name))
         read = [lines[number] for number in range(len(lines))]
         with pickle.loads(pickle.dumps(lines)) as other:
-            assert (
-                [other[number] for number in range(len(other))]
-                == read
-                == [b"a", b"b", b"c", b"last"]
-            )
+            assert read == [b"a", b"b", b"c", b"last"]
+            assert [other[number] for number in range(len(other))] == read
             for number in range(len(lines)):
                 assert other.position(number) == lines.position(number)
         assert other.position(3) == f"{tmp_path}/two:3"

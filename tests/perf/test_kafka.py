@@ -81,20 +81,9 @@ def test_a_flood_has_old_labels_evenly_between_the_events_of_a_load():
 @pytest.mark.kafka
 def test_a_tiny_run_of_published_mode_gives_well_formed_rows(tmp_path):
     file = tmp_path / "rows.json"
-    arguments = [
-        "--models",
-        "LR",
-        "--rounds",
-        "1",
-        "--cold",
-        "1",
-        "--rate",
-        "100",
-        "--seconds",
-        "6",
-    ]
-    systems = ["--systems", "confluent-kafka", "published"]
-    published.main([*arguments, "--warm-up", "2", "--json", str(file), *systems])
+    systems = ["--models", "LR", "--systems", "confluent-kafka", "published"]
+    load = ["--rate", "100", "--seconds", "6", "--warm-up", "2"]
+    published.main([*systems, *load, "--rounds", "1", "--cold", "1", "--json", str(file)])
     rows = json.loads(file.read_text())["rows"]
     assert {row["system"] for row in rows} == {"confluent-kafka", "riverrun published"}
     assert all(row.keys() == ROW for row in rows)
